@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The conversion, whole: bytes → source → keras graph → torch graph → artifacts → parity → report. What the CLI and the
+ * daemon's worker call. One call, one conversion; no state is kept between calls. */
+#ifndef H5PT_CONVERT_H
+#define H5PT_CONVERT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/strbuf.h"
+#include "source/source.h"
+
+/* Artifacts that can be asked for; report.json is always written. */
+enum convert_format {
+    CONVERT_PT = 1 << 0, /* model.pt, the state_dict */
+    CONVERT_PY = 1 << 1, /* model.py, the nn.Module */
+};
+
+enum convert_parity { CONVERT_PARITY_FULL, CONVERT_PARITY_QUICK, CONVERT_PARITY_OFF };
+
+/* In the order in which they happen. */
+enum convert_stage {
+    CONVERT_STAGE_READ,   /* open the file, read the configuration */
+    CONVERT_STAGE_GRAPH,  /* Keras graph, weights bound */
+    CONVERT_STAGE_LOWER,  /* torch graph */
+    CONVERT_STAGE_WRITE,  /* artifacts */
+    CONVERT_STAGE_PARITY, /* run both, compare */
+    CONVERT_STAGE_REPORT,
+    CONVERT_STAGE_COUNT
+};
+
+const char *convert_stage_name(enum convert_stage stage); /* "read" */
+
+enum convert_verdict { CONVERT_CONVERTED, CONVERT_REFUSED, CONVERT_PARITY_FAILED };
+
+const char *convert_verdict_name(enum convert_verdict verdict); /* "converted" */
+
+struct convert_request {
+    int input;                         /* the model file, open for reading; borrowed */
+    int output_dir;                    /* an open directory for the artifacts; -1: dry run, nothing is written */
+    unsigned formats;                  /* of enum convert_format; 0: PT and PY */
+    enum convert_parity parity;
+    const struct source_limits *limits; /* NULL: the default ones */
+    uint64_t parity_memory;            /* bytes that the parity check may use for tensors; 0: 2 GiB */
+    bool dump_keras, dump_torch;       /* append the graphs as text to `dump` */
+    struct strbuf *dump;
+    /* Called at the start of each stage and now and then within one; fraction in 0…1. May be NULL. */
+    void (*progress)(void *context, enum convert_stage stage, double fraction);
+    void *context;
+};
+
+struct convert_result {
+    enum convert_verdict verdict;
+    json_t *report; /* schema: api/report.schema.json; owned by the caller */
+};
+
+/* Converts (or, with output_dir -1, says whether it would). Returns 0 with a verdict and a report, also when the model is
+ * refused or parity fails: then no artifact but report.json is left in output_dir. Artifacts appear under their names only
+ * when complete. Returns -1 when there is nothing to report on: the file cannot be read as a Keras file (codes with exit 5),
+ * or the machine failed (IO, DISK_FULL, OUT_OF_MEMORY). */
+int convert_run(const struct convert_request *request, struct convert_result *ret, struct h5pt_error *err);
+
+/* "pt,py" into a set of formats; USAGE on an unknown name. */
+int convert_parse_formats(const char *text, unsigned *ret, struct h5pt_error *err);
+int convert_parse_parity(const char *text, enum convert_parity *ret, struct h5pt_error *err);
+
+/* What this build can do: {"layers": [{"class", "aliases", "versions"}], "formats": […], "activations": […]}, owned by the
+ * caller; NULL without memory. */
+json_t *convert_capabilities(void);
+
+/* {"version", "libraries": {"hdf5", …}}, owned by the caller. */
+json_t *convert_version(void);
+
+#endif

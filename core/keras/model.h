@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The Keras graph: one normal form for the files of every Keras version. Layers with typed configurations, the calls of the
+ * layers in the order in which they can run, nested models inlined (a layer's path keeps the scopes), weights bound by name
+ * and checked by shape. Everything lives in the arena of the conversion. */
+#ifndef H5PT_KERAS_MODEL_H
+#define H5PT_KERAS_MODEL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/findings.h"
+#include "base/strbuf.h"
+#include "base/tensor.h"
+#include "source/source.h"
+
+struct layer_class;
+struct keras_call;
+
+/* Who wrote the file. Semantics and defaults follow it. */
+struct keras_version {
+    int major, minor; /* 2, 15; a file that does not say is Keras 1 */
+    bool tf;          /* written by tf.keras ("2.2.4-tf", "2.3.0-tf", or 2.4.0 and later 2.x) */
+};
+
+/* Limits of a model; beyond them LIMIT_EXCEEDED. */
+enum { KERAS_MAX_CALLS = 100000, KERAS_MAX_NESTING = 32, KERAS_MAX_CHAIN = 4000 };
+
+/* A weight of a layer, in the order of the layer's own list. */
+struct keras_weight {
+    const char *slot;                   /* "kernel", "bias", "gamma" … */
+    struct shape shape;                 /* that the layer needs, in Keras order */
+    const struct source_tensor *tensor; /* the one bound to it */
+};
+
+enum { LAYER_MAX_WEIGHTS = 12 };
+
+struct keras_layer {
+    const struct layer_class *class; /* NULL only while reading: refused */
+    const char *class_name;          /* as written, "Conv2D" */
+    const char *name;                /* "conv2d_1" */
+    const char *path;                /* "encoder/conv2d_1": unique in the model */
+    const json_t *json;              /* its config object (borrowed) */
+    void *config;                    /* typed, of class->config_size bytes; filled by class->read */
+    bool trainable;
+    bool channels_first;             /* data_format; false for layers without one */
+    int call_count;                  /* more than one: the layer is shared */
+    int weight_count;
+    struct keras_weight weights[LAYER_MAX_WEIGHTS];
+    bool built;                      /* weights declared and bound */
+    const struct source_layer *source; /* the entry of layer_names that holds its weights, or NULL */
+    const char *scope;               /* names of the nested models below `source`, "inner/block", or "" */
+};
+
+/* One tensor of the Keras graph, in Keras order (as the configuration says, batch first). */
+struct keras_value {
+    struct shape shape; /* dims[0] is the batch and always DIM_UNKNOWN, unless rank is 0 */
+    enum dtype dtype;
+    bool masked; /* carries a Keras mask */
+    bool bad;    /* made by a layer that was refused: nothing is known about it */
+    struct keras_call *call;
+    int index; /* among the outputs of call */
+    int id;    /* 0 … model->value_count - 1 */
+};
+
+struct keras_call {
+    struct keras_layer *layer;
+    int input_count, output_count;
+    struct keras_value **inputs, **outputs;
+    int id; /* 0 … model->call_count - 1 */
+};
+
+struct keras_model {
+    struct arena *arena; /* borrowed */
+    struct keras_version version;
+    const char *class_name, *name;
+    json_t *json; /* owned: the parsed configuration */
+    int layer_count, call_count, value_count, input_count, output_count;
+    struct keras_layer **layers; /* in order of first call */
+    struct keras_call **calls;   /* each after the calls that make its inputs; InputLayers of the model included */
+    struct keras_value **inputs, **outputs;
+    const char **input_names, **output_names;
+};
+
+/* Reads the configuration of `source` and binds the weights. Everything that cannot be converted goes to `refusals` (then
+ * the model is not usable, but names and counts are there for the report). Returns -1 only when there is no model to speak
+ * of: CONFIG_MALFORMED, OUT_OF_MEMORY. *ret must be released by the caller also when refusals were added. */
+int keras_model_read(const struct source *source, struct arena *arena, struct findings *refusals,
+                     struct findings *warnings, struct keras_model *ret, struct h5pt_error *err);
+void keras_model_release(struct keras_model *model);
+
+struct keras_version keras_version_parse(const char *text); /* NULL: Keras 1 */
+
+/* The graph as text, one call a line: what --dump keras prints and tests compare. */
+void keras_model_dump(const struct keras_model *model, struct strbuf *out);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Activations: one table (activations.def) for the strings that layers carry, Activation layers, and the activation layers
+ * (ReLU, LeakyReLU, ELU …) that may stand in an `activation` key as objects. */
+#ifndef H5PT_LAYERS_ACTIVATION_H
+#define H5PT_LAYERS_ACTIVATION_H
+
+#include "layers/layer.h"
+#include "layers/lower.h"
+
+enum activation_kind {
+#define ACTIVATION(id, names) ACTIVATION_##id,
+#include "layers/activations.def"
+#undef ACTIVATION
+    ACTIVATION_COUNT
+};
+
+struct activation {
+    enum activation_kind kind;
+    double slope;     /* RELU: negative_slope; LEAKY_RELU; ELU, CELU: alpha */
+    double max_value; /* RELU: INFINITY when absent */
+    double threshold; /* RELU, THRESHOLD, HARD_SHRINK, SOFT_SHRINK */
+    double value;     /* THRESHOLD: the replacement */
+    int axis_count;   /* SOFTMAX, LOG_SOFTMAX, SPARSEMAX, GLU: axes as in Keras, default one: -1 */
+    int64_t axes[SHAPE_MAX_RANK];
+};
+
+/* The names of all activations, in table order (NULL past the end), for capabilities: "relu", "swish silu" … */
+const char *activation_names(size_t index);
+
+/* Reads key `key`: a name, null (linear), or a serialized function or layer object. */
+struct activation activation_read(struct config_reader *reader, const char *key);
+/* One of a kind with its defaults. */
+struct activation activation_default(enum activation_kind kind);
+
+/* Applies it to a tensor in Keras order, in place (GLU changes the shape and is not allowed here). */
+int activation_reference(const struct activation *activation, struct tensor *x, struct h5pt_error *err);
+
+/* Adds its nodes. `module`: the attribute name when the activation is a layer of its own and should be an nn module, else
+ * NULL. The layout of x stays, except that a flat layout is undone where an axis matters. */
+struct lowered activation_lower(struct lowering *l, const struct keras_call *call, const struct activation *activation,
+                                struct lowered x, const char *module);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "layers/layer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "layers/variants.h"
+
+#define LAYER(name, aliases, versions, flags, handler, variant) extern const struct layer_handler handler##_handler;
+#include "layers/layers.def"
+#undef LAYER
+
+/* The flags of a row, without their prefix. */
+enum {
+    SPATIAL = LAYER_SPATIAL,
+    POINTWISE = LAYER_POINTWISE,
+    KEEPS_MASK = LAYER_KEEPS_MASK,
+    HONOURS_MASK = LAYER_HONOURS_MASK,
+    ANY_DTYPE = LAYER_ANY_DTYPE,
+    MERGE = LAYER_MERGE,
+};
+
+static const struct layer_class classes[] = {
+#define LAYER(name, aliases, versions, flags, handler, variant)                                                        \
+    {#name, aliases, versions, flags, variant, &handler##_handler},
+#include "layers/layers.def"
+#undef LAYER
+};
+
+const struct layer_class *layer_class_at(size_t index)
+{
+    return index < sizeof classes / sizeof *classes ? &classes[index] : NULL;
+}
+
+/* True when `word` is one of the words of `list`, which are separated by spaces. */
+static bool has_word(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = list; n && (p = strstr(p, word)); p += n)
+        if ((p == list || p[-1] == ' ') && (p[n] == '\0' || p[n] == ' '))
+            return true;
+    return false;
+}
+
+const struct layer_class *layer_class_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (strcmp(classes[i].name, name) == 0 || has_word(classes[i].aliases, name))
+            return &classes[i];
+    return NULL;
+}
+
+void layer_weight(struct layer_shape *s, const char *slot, int rank, const int64_t *dims)
+{
+    if (s->weight_count == LAYER_MAX_WEIGHTS) {
+        h5pt_fail(s->err, H5PT_INTERNAL, s->layer->path, "The layer declares too many weights");
+        return;
+    }
+    s->weights[s->weight_count].slot = slot;
+    s->weights[s->weight_count++].shape = shape_of(rank, dims);
+}
+
+int layer_shape_fail(struct layer_shape *s, const char *format, ...)
+{
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return h5pt_fail(s->err, H5PT_SHAPE_MISMATCH, NULL, "%s", text);
+}
+
+int layer_known_dim(struct layer_shape *s, int axis, int64_t *ret)
+{
+    const struct shape *in = &s->inputs[0];
+    if (axis < 0 || axis >= in->rank)
+        return layer_shape_fail(s, "The input has %d dimensions, axis %d is needed", in->rank, axis);
+    if (in->dims[axis] < 0)
+        return h5pt_fail(s->err, H5PT_SHAPE_UNKNOWN, NULL, "The size of axis %d of the input is not known", axis);
+    *ret = in->dims[axis];
+    return 0;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a Keras layer class is to h5pt: five functions over a typed configuration. The classes are the rows of layers.def;
+ * the functions live in one file per family.
+ *
+ *   read       configuration JSON → typed struct (refuses what it does not honour)
+ *   shape      input shapes → output shapes and the weights that the layer has
+ *   reference  computes the layer in Keras semantics, in Keras order (half of the parity check)
+ *   lower      adds the nodes to the torch graph (the other half replays them)
+ */
+#ifndef H5PT_LAYERS_LAYER_H
+#define H5PT_LAYERS_LAYER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "base/tensor.h"
+#include "keras/config.h"
+#include "keras/model.h"
+
+struct lowering;
+
+enum { LAYER_MAX_OUTPUTS = 4 };
+
+enum layer_flag {
+    LAYER_SPATIAL = 1 << 0,      /* wants (batch, channels, spatial …) in torch: convolution, pooling, up-sampling … */
+    LAYER_POINTWISE = 1 << 1,    /* same shape, element by element: works in any layout */
+    LAYER_KEEPS_MASK = 1 << 2,   /* supports_masking: the mask of the input is the mask of the output */
+    LAYER_HONOURS_MASK = 1 << 3, /* computes differently when masked */
+    LAYER_ANY_DTYPE = 1 << 4,    /* takes integers and gives the same type (Flatten, Reshape …) or knows what to do with them */
+    LAYER_MERGE = 1 << 5,        /* takes a list of tensors; the others take one */
+};
+
+/* Shape inference. Inputs may have unknown dims at conversion; parity calls it again with known ones. */
+struct layer_shape {
+    const struct keras_layer *layer;
+    const void *config;
+    int input_count;
+    const struct shape *inputs;
+    const enum dtype *input_dtypes;
+    /* to be set; preset to one output of float32 */
+    int output_count;
+    struct shape outputs[LAYER_MAX_OUTPUTS];
+    enum dtype output_dtypes[LAYER_MAX_OUTPUTS];
+    int weight_count;
+    struct {
+        const char *slot;
+        struct shape shape;
+    } weights[LAYER_MAX_WEIGHTS];
+    struct h5pt_error *err;
+};
+
+/* Adds a weight to the declaration; dims are known. Order = Keras' order. */
+void layer_weight(struct layer_shape *s, const char *slot, int rank, const int64_t *dims);
+/* SHAPE_MISMATCH naming the layer, -1. */
+int layer_shape_fail(struct layer_shape *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The known size of a dim of input 0, or SHAPE_UNKNOWN (-1). Used for dims that weights depend on. */
+int layer_known_dim(struct layer_shape *s, int axis, int64_t *ret);
+
+/* One run of a layer in Keras semantics. */
+struct layer_run {
+    const struct keras_layer *layer;
+    const void *config;
+    int input_count;
+    const struct tensor *const *inputs;
+    const struct tensor *const *weights; /* layer->weight_count, in the order declared */
+    int output_count;
+    struct tensor *const *outputs; /* made by the caller with the shapes that `shape` told: fill their data */
+    struct h5pt_error *err;
+};
+
+/* The functions of a family; one handler may serve several rows of the table, told apart by `variant`. */
+struct layer_handler {
+    size_t config_size; /* of the typed configuration, zeroed before read */
+    void (*read)(struct config_reader *reader, void *config, int variant);
+    int (*shape)(struct layer_shape *s);
+    int (*reference)(const struct layer_run *run);
+    int (*lower)(struct lowering *lowering, const struct keras_call *call); /* -1 after an error */
+};
+
+/* A row of layers.def. */
+struct layer_class {
+    const char *name;     /* "Conv2D" */
+    const char *aliases;  /* other class names in files, by spaces, or "" */
+    const char *versions; /* which Kerases have it: of "1 2 tf 3" */
+    unsigned flags;       /* of enum layer_flag */
+    int variant;          /* the rank of a convolution, the operation of a merge … */
+    const struct layer_handler *handler;
+};
+
+/* The class with this name or alias, or NULL. */
+const struct layer_class *layer_class_find(const char *name);
+/* All classes, in table order; NULL past the end. */
+const struct layer_class *layer_class_at(size_t index);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lowering: what a layer's `lower` function calls to add nodes to the torch graph, and the layout pass that goes with it.
+ *
+ * Every Keras value has one or more torch values, each in some layout. A layer asks for its input in the layout that it
+ * wants; only when no torch value has it is a permute added (once: later askers get the same one). Errors are sticky: after
+ * the first, calls do nothing and return -1 ids; the driver checks once a layer. */
+#ifndef H5PT_LAYERS_LOWER_H
+#define H5PT_LAYERS_LOWER_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "keras/model.h"
+#include "layers/layer.h"
+#include "torch/graph.h"
+
+/* How a torch value stores a Keras value: torch axis i holds Keras axis axes[i].
+ * A value of rank 2 (batch, features) that came from flattening a feature map may hold its features in another order
+ * (`flat_rank` > 0): Keras' features are flat_dims[0] × … row-major; torch's are the same cells with the axes in the order
+ * flat_axes. Dense permutes its kernel rows accordingly. */
+struct layout {
+    int rank;
+    int axes[SHAPE_MAX_RANK];
+    int flat_rank;
+    int64_t flat_dims[SHAPE_MAX_RANK];
+    int flat_axes[SHAPE_MAX_RANK];
+};
+
+/* A torch value that holds a Keras value. */
+struct lowered {
+    int id; /* -1: after an error */
+    struct layout layout;
+};
+
+struct lowering; /* opaque; made by lower_model */
+
+/* ---- layouts ---- */
+struct layout layout_keras(int rank); /* as in Keras */
+/* (batch, channels, spatial …) for a layer with its data_format. */
+struct layout layout_spatial(const struct keras_layer *layer, int rank);
+bool layout_equal(const struct layout *a, const struct layout *b);
+bool layout_is_keras(const struct layout *layout);
+/* The torch axis that holds this Keras axis (>= 0). Not for flat layouts. */
+int layout_axis(const struct layout *layout, int keras_axis);
+
+/* ---- inputs and outputs of the call ---- */
+/* Input `index` of the call as it is, in whatever layout it has (the first one that it got). */
+struct lowered lower_input(struct lowering *l, const struct keras_call *call, int index);
+/* The same in this layout. */
+struct lowered lower_input_as(struct lowering *l, const struct keras_call *call, int index, const struct layout *layout);
+/* In Keras order. */
+struct lowered lower_input_keras(struct lowering *l, const struct keras_call *call, int index);
+/* Says which torch value is output `index` of the call. */
+void lower_output(struct lowering *l, const struct keras_call *call, int index, struct lowered value);
+struct shape lower_shape(const struct lowering *l, int id); /* of a torch value, in torch order */
+
+/* ---- modules and parameters ---- */
+/* The attribute name of a module for this layer: the layer's path as an identifier, with `suffix` ("depthwise") when the
+ * layer needs several. The same for every call of a shared layer. */
+const char *lower_module(struct lowering *l, const struct keras_call *call, const char *suffix);
+/* A parameter `<module>.<name>` (or `<module>` when name is NULL, for PARAMETER nodes) from weight `slot` of the layer:
+ * view → axes → shape. Returns its id. Asking again for the same name gives the same parameter; with another rearrangement it
+ * is an error, so a shared layer must lower alike in every call (call->layer->call_count > 1: use Keras order). */
+int lower_parameter(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
+                    const char *slot, const struct rearrangement *r);
+/* A buffer or parameter that is not in the file. `values` has shape's elements; copied. */
+int lower_constant(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
+                   const struct shape *shape, enum dtype dtype, bool is_buffer, const float *values);
+/* The weight with this slot, or NULL when the layer has none. */
+const struct keras_weight *lower_weight(const struct keras_call *call, const char *slot);
+
+/* Rearrangements: as stored; a transpose; and one for a weight whose axis `axis` runs over the features of a value in
+ * `layout` (splits and permutes that axis when the layout is flat; the weight's other axes stay). */
+struct rearrangement rearrange_as_is(const struct shape *shape);
+struct rearrangement rearrange_axes(const struct shape *shape, const int *axes);
+/* view/axes/shape of `shape` transposed by `axes`, where its axis `axis` holds features of `layout`. */
+struct rearrangement rearrange_features(const struct shape *shape, const int *axes, int axis, const struct layout *layout);
+
+/* ---- nodes ---- */
+struct torch_attr attr_int(const char *name, int64_t value);
+struct torch_attr attr_bool(const char *name, bool value);
+struct torch_attr attr_float(const char *name, double value);
+struct torch_attr attr_text(const char *name, const char *value); /* borrowed: a literal or arena text */
+/* One INT when all values are equal, else INTS. `values` is copied. */
+struct torch_attr attr_ints(struct lowering *l, const char *name, int count, const int64_t *values);
+/* Always INTS. */
+struct torch_attr attr_list(struct lowering *l, const char *name, int count, const int64_t *values);
+struct torch_attr attr_sizes(struct lowering *l, const char *name, int count, const struct torch_size *values);
+
+enum { NODE_MAX_INPUTS = 64, NODE_MAX_PARAMETERS = 8, NODE_MAX_ATTRS = 10 };
+
+/* A node to be added. Arrays are copied. */
+struct node_spec {
+    enum torch_op op;
+    const char *module; /* from lower_module; NULL: a function */
+    int input_count;
+    const int *inputs;
+    int parameter_count;
+    const int *parameters;
+    int attr_count;
+    const struct torch_attr *attrs;
+    struct shape shape; /* of the output, in torch order */
+    enum dtype dtype;   /* of the output */
+};
+
+/* Adds the node; returns the id of its output. */
+int lower_node(struct lowering *l, const struct keras_call *call, const struct node_spec *spec);
+
+/* ---- frequent nodes ---- */
+/* A node with one input and no parameters that keeps shape and layout. */
+struct lowered lower_pointwise(struct lowering *l, const struct keras_call *call, struct lowered x, enum torch_op op,
+                               const char *module, int attr_count, const struct torch_attr *attrs);
+/* x + y and the like, both in the same layout; the shape is the broadcast one. */
+struct lowered lower_binary(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                            struct lowered y);
+/* F.pad with constant padding: before/after per torch axis (rank of the value); all zero adds nothing. */
+struct lowered lower_pad(struct lowering *l, const struct keras_call *call, struct lowered x, const int64_t *before,
+                         const int64_t *after, double value);
+/* x.reshape to Keras-order dims; unknown dims are taken from the same axis of the input when equal in number from the front,
+ * the batch always is. `from` (or NULL) tells for each dim the input axis that it is read from, -1: fixed. */
+struct lowered lower_reshape(struct lowering *l, const struct keras_call *call, struct lowered x, int rank,
+                             const int64_t *dims, const int *from);
+
+/* ---- the driver ---- */
+/* Lowers the whole model into *ret (memory of the arena). value_of[keras value id] gives, for the parity check, the torch
+ * value that holds each Keras value and its layout (id -1: not computed, e.g. flattened away). Errors mean that the model is
+ * refused (the layer is named in err->where) or OUT_OF_MEMORY. */
+int lower_model(const struct keras_model *model, struct arena *arena, struct torch_graph *ret, struct lowered **ret_value_of,
+                struct h5pt_error *err);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A Keras file behind one interface: the configuration text, and named tensors that are read lazily.
+ *
+ * The file is hostile until proven otherwise. Whatever reaches outside the file (external storage, external, soft and
+ * user-defined links, virtual datasets, plug-in filters), was never written, or is larger than the limits is refused;
+ * nothing is ever replaced by fill values. HDF5 is called from source/hdf5*.c only. Facts: HDF5 file format
+ * specification 3.0; Keras legacy_h5_format.py. */
+#ifndef H5PT_SOURCE_SOURCE_H
+#define H5PT_SOURCE_SOURCE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/tensor.h"
+
+struct source_limits {
+    uint64_t tensor_bytes; /* largest declared size of one tensor */
+    uint64_t total_bytes;  /* of all tensors together */
+    uint64_t config_bytes; /* the configuration text */
+    uint32_t tensors;      /* number of tensors */
+    uint32_t names;        /* strings in one list attribute */
+    uint32_t depth;        /* groups within groups */
+    uint32_t expansion;    /* declared bytes per stored byte of a compressed dataset */
+};
+
+/* 16 GiB a tensor, 64 GiB in all, 64 MiB of configuration, 200 000 tensors, 65 536 names, depth 64, expansion 1100. */
+extern const struct source_limits source_default_limits;
+
+enum source_kind {
+    SOURCE_LEGACY_MODEL,   /* model_config attribute and model_weights group */
+    SOURCE_LEGACY_WEIGHTS, /* layer_names at the root, no configuration */
+    SOURCE_WEIGHTS_V3,     /* .weights.h5: groups of numbered variables, no configuration */
+};
+
+/* One weight. Strings belong to the source. */
+struct source_tensor {
+    const char *name;   /* as listed in weight_names, e.g. "conv2d/kernel:0" */
+    const char *object; /* path of the dataset in the file, for messages */
+    enum dtype dtype;   /* of the stored elements (any byte order; 2-byte opaque is bfloat16) */
+    struct shape shape; /* all known; rank 0 is a scalar */
+    uint64_t bytes;     /* elements x size of dtype */
+};
+
+/* One entry of layer_names, in file order. */
+struct source_layer {
+    const char *name;
+    size_t tensor_count;
+    const struct source_tensor *tensors;
+};
+
+struct source;
+
+/* Opens the file behind `fd` (a regular file, read-only; borrowed, must stay open as long as the source). Checks the whole
+ * structure that names lead to, reads no tensor. `limits` NULL: the default ones. On success *ret is owned by the caller.
+ * Errors: NOT_HDF5, H5_*, NOT_KERAS, IO, OUT_OF_MEMORY. */
+int source_open(int fd, const struct source_limits *limits, struct source **ret, struct h5pt_error *err);
+void source_close(struct source *source); /* NULL-safe */
+
+enum source_kind source_kind(const struct source *source);
+
+/* The model_config text (UTF-8, NUL-terminated, *ret_length without the NUL); NULL when the file has none. */
+const char *source_config(const struct source *source, size_t *ret_length);
+
+/* keras_version ("2.15.0") and backend ("tensorflow") of the weights group, else of the root; NULL when absent (Keras 1). */
+const char *source_keras_version(const struct source *source);
+const char *source_backend(const struct source *source);
+
+size_t source_layer_count(const struct source *source);
+const struct source_layer *source_layer(const struct source *source, size_t index);
+
+/* Reads a whole tensor, row-major, as little-endian elements of its own dtype into `buffer` of exactly tensor->bytes. */
+int source_read(struct source *source, const struct source_tensor *tensor, void *buffer, struct h5pt_error *err);
+
+/* The same, converted to float32 (from any dtype; integers exact up to 2^24): buffer holds one float an element. */
+int source_read_float(struct source *source, const struct source_tensor *tensor, float *buffer, struct h5pt_error *err);
+
+/* Version of the HDF5 library in use, "1.10.8". */
+const char *source_library_version(char text[32]);
+
+#endif

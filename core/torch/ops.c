@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <string.h>
+
+#include "torch/graph.h"
+
+static const struct torch_op_info infos[TORCH_OP_COUNT] = {
+#define OP(id, kind, module, callee, attributes) [TORCH_##id] = {#id, TORCH_KIND_##kind, module, callee, attributes},
+#include "torch/ops.def"
+#undef OP
+};
+
+const struct torch_op_info *torch_op_info(enum torch_op op)
+{
+    return &infos[op];
+}
+
+const struct torch_attr *torch_attr(const struct torch_node *node, const char *name)
+{
+    for (int i = 0; i < node->attr_count; i++)
+        if (strcmp(node->attrs[i].name, name) == 0)
+            return &node->attrs[i];
+    return NULL;
+}
+
+int64_t torch_attr_int(const struct torch_node *node, const char *name)
+{
+    const struct torch_attr *attr = torch_attr(node, name);
+    return attr && (attr->kind == TORCH_ATTR_INT || attr->kind == TORCH_ATTR_BOOL) ? attr->i : 0;
+}
+
+double torch_attr_float(const struct torch_node *node, const char *name)
+{
+    const struct torch_attr *attr = torch_attr(node, name);
+    if (!attr)
+        return 0;
+    return attr->kind == TORCH_ATTR_FLOAT ? attr->f : attr->kind == TORCH_ATTR_INT ? (double)attr->i : 0;
+}
+
+const char *torch_attr_text(const struct torch_node *node, const char *name)
+{
+    const struct torch_attr *attr = torch_attr(node, name);
+    return attr && attr->kind == TORCH_ATTR_TEXT ? attr->text : NULL;
+}
+
+int64_t torch_attr_at(const struct torch_node *node, const char *name, int index)
+{
+    const struct torch_attr *attr = torch_attr(node, name);
+    if (attr && attr->kind == TORCH_ATTR_INT)
+        return attr->i;
+    return attr && attr->kind == TORCH_ATTR_INTS && index >= 0 && index < attr->ints.count ? attr->ints.v[index] : 0;
+}
+
+static void add_dims(struct strbuf *out, const char *callee, const struct shape *shape)
+{
+    strbuf_addf(out, "%s(", callee);
+    for (int i = 0; i < shape->rank; i++)
+        strbuf_addf(out, "%s%" PRId64, i ? "," : "", shape->dims[i]);
+    strbuf_add(out, ")");
+}
+
+static void add_axes(struct strbuf *out, int rank, const int *axes)
+{
+    strbuf_add(out, "permute(");
+    for (int i = 0; i < rank; i++)
+        strbuf_addf(out, "%s%d", i ? "," : "", axes[i]);
+    strbuf_add(out, ")");
+}
+
+void rearrangement_describe(const struct torch_parameter *parameter, struct strbuf *out)
+{
+    const struct rearrangement *r = &parameter->rearrangement;
+    if (!parameter->source) {
+        strbuf_add(out, "constant");
+        return;
+    }
+    if (axes_identity(r->view.rank, r->axes)) {
+        if (shape_equal(&r->shape, &parameter->source->shape))
+            strbuf_add(out, "as is");
+        else
+            add_dims(out, "view", &r->shape);
+        return;
+    }
+    if (!shape_equal(&r->view, &parameter->source->shape)) {
+        add_dims(out, "view", &r->view);
+        strbuf_add(out, ".");
+    }
+    add_axes(out, r->view.rank, r->axes);
+}
+
+static void add_typed_shape(struct strbuf *out, enum dtype dtype, const struct shape *shape)
+{
+    char text[SHAPE_TEXT_SIZE];
+    strbuf_addf(out, "%s %s", dtype_name(dtype), shape_text(shape, text));
+}
+
+static void add_size(struct strbuf *out, const struct torch_size *size)
+{
+    if (size->from_dim < 0)
+        strbuf_addf(out, "%" PRId64, size->value);
+    else
+        strbuf_addf(out, "size(%d)", size->from_dim);
+}
+
+static void add_attr(struct strbuf *out, const struct torch_attr *attr)
+{
+    strbuf_addf(out, " %s=", attr->name);
+    switch (attr->kind) {
+    case TORCH_ATTR_INT: strbuf_addf(out, "%" PRId64, attr->i); break;
+    case TORCH_ATTR_BOOL: strbuf_add(out, attr->i ? "True" : "False"); break;
+    case TORCH_ATTR_FLOAT: strbuf_add_double(out, attr->f); break;
+    case TORCH_ATTR_TEXT: strbuf_add(out, attr->text); break;
+    case TORCH_ATTR_INTS:
+        strbuf_add(out, "(");
+        for (int i = 0; i < attr->ints.count; i++)
+            strbuf_addf(out, "%s%" PRId64, i ? ", " : "", attr->ints.v[i]);
+        strbuf_add(out, ")");
+        break;
+    case TORCH_ATTR_SIZES:
+        strbuf_add(out, "(");
+        for (int i = 0; i < attr->sizes.count; i++) {
+            strbuf_add(out, i ? ", " : "");
+            add_size(out, &attr->sizes.v[i]);
+        }
+        strbuf_add(out, ")");
+        break;
+    }
+}
+
+static void dump_node(const struct torch_graph *graph, const struct torch_node *node, struct strbuf *out)
+{
+    const struct torch_value *value = &graph->values[node->output];
+    strbuf_addf(out, "%%%d = %s", node->output, torch_op_info(node->op)->id);
+    if (node->module)
+        strbuf_addf(out, " %s", node->module);
+    strbuf_add(out, "(");
+    for (int i = 0; i < node->input_count; i++)
+        strbuf_addf(out, "%s%%%d", i ? ", " : "", node->inputs[i]);
+    strbuf_add(out, ")");
+    for (int i = 0; i < node->attr_count; i++)
+        add_attr(out, &node->attrs[i]);
+    for (int i = 0; i < node->parameter_count; i++)
+        strbuf_addf(out, "%s%s", i ? ", " : " [", graph->parameters[node->parameters[i]].name);
+    strbuf_add(out, node->parameter_count ? "] : " : " : ");
+    add_typed_shape(out, value->dtype, &value->shape);
+    strbuf_add(out, "\n");
+}
+
+static void dump_interface(const struct torch_graph *graph, const char *what, const struct torch_interface *interface,
+                           struct strbuf *out)
+{
+    const struct torch_value *value = &graph->values[interface->value];
+    strbuf_addf(out, "%s %%%d %s : ", what, interface->value, interface->name);
+    add_typed_shape(out, value->dtype, &value->shape);
+    if (interface->permuted) {
+        strbuf_add(out, " ");
+        add_axes(out, value->shape.rank, interface->axes);
+    }
+    strbuf_add(out, "\n");
+}
+
+static void dump_parameter(const struct torch_parameter *parameter, struct strbuf *out)
+{
+    strbuf_addf(out, "%s %s : ", parameter->is_buffer ? "buffer" : "parameter", parameter->name);
+    add_typed_shape(out, parameter->dtype, &parameter->shape);
+    strbuf_add(out, " = ");
+    if (parameter->source)
+        strbuf_addf(out, "%s ", parameter->source->name);
+    rearrangement_describe(parameter, out);
+    strbuf_add(out, "\n");
+}
+
+void torch_dump(const struct torch_graph *graph, struct strbuf *out)
+{
+    strbuf_addf(out, "torch graph %s\n", graph->name);
+    for (int i = 0; i < graph->input_count; i++)
+        dump_interface(graph, "input", &graph->inputs[i], out);
+    for (int i = 0; i < graph->node_count; i++)
+        dump_node(graph, &graph->nodes[i], out);
+    for (int i = 0; i < graph->output_count; i++)
+        dump_interface(graph, "output", &graph->outputs[i], out);
+    for (int i = 0; i < graph->parameter_count; i++)
+        dump_parameter(&graph->parameters[i], out);
+}

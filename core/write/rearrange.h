@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Produces the rearranged bytes of a tensor in pieces, so that only the source tensor is ever held whole. */
+#ifndef H5PT_WRITE_REARRANGE_H
+#define H5PT_WRITE_REARRANGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "torch/graph.h"
+
+struct rearrange_stream {
+    const unsigned char *data; /* borrowed */
+    size_t element;            /* bytes */
+    int rank;                  /* after merging axes that stay together */
+    int64_t dims[SHAPE_MAX_RANK], strides[SHAPE_MAX_RANK]; /* of the output; strides in elements of the input */
+    uint64_t position, count;  /* in elements of the output */
+};
+
+/* `data` holds the source tensor, row-major in r->view, elements of `element` bytes (1, 2, 4 or 8). */
+void rearrange_init(struct rearrange_stream *stream, const struct rearrangement *r, const void *data, size_t element);
+
+/* Writes the next whole elements that fit into `capacity` bytes; returns the bytes written, 0 at the end. Works in blocks so
+ * that a large transpose stays in the cache. */
+size_t rearrange_next(struct rearrange_stream *stream, void *out, size_t capacity);
+
+#endif

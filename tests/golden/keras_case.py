@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random weights for a Keras model, and the pair of files that make it a test case.  Works with tf.keras 2.15 and Keras 3."""
+import json
+import os
+import re
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+import keras
+import numpy as np
+
+FLAVOUR = "keras3" if keras.__version__.startswith("3.") else "tfkeras"
+
+
+def role(variable):
+    """`gamma` of `bn1/gamma:0` (tf.keras) and of `gamma` (Keras 3)."""
+    return re.sub(r":\d+$", "", variable.name).rsplit("/", 1)[-1]
+
+
+def random_weight(rng, layer, name, shape):
+    """A sane value, none of it the initial one, so that a dropped bias or a forgotten statistic shows."""
+    depthwise = name == "depthwise_kernel" or name == "kernel" and type(layer).__name__.startswith("Depthwise")
+    if depthwise:  # each output channel sees one input channel
+        return rng.normal(0, np.sqrt(2.0 / np.prod(shape[:-2])), shape)
+    if name.endswith("kernel"):
+        return rng.normal(0, np.sqrt(2.0 / np.prod(shape[:-1])), shape)
+    if name == "bias":
+        return rng.uniform(-0.1, 0.1, shape)
+    if name == "embeddings":
+        return rng.normal(0, 1, shape)
+    if name == "alpha":
+        return rng.uniform(0.1, 0.5, shape)
+    if name == "gamma":
+        return rng.uniform(0.8, 1.2, shape)
+    if name == "beta":
+        return rng.normal(0, 0.2, shape)
+    if name in ("moving_mean", "mean"):
+        return rng.normal(0, 0.1, shape)
+    if name in ("moving_variance", "variance"):
+        return rng.uniform(0.5, 1.5, shape)
+    if name == "count":  # Normalization keeps it for adapt(); it takes no part in the arithmetic
+        return np.asarray(1000)
+    raise ValueError("%s: no distribution for the weight %r" % (layer.name, name))
+
+
+def randomise(model, rng):
+    for layer in model.layers:
+        if getattr(layer, "layers", None):
+            randomise(layer, rng)
+        else:
+            layer.set_weights([random_weight(rng, layer, role(v), tuple(v.shape)) for v in layer.weights])
+
+
+def classes_of(model):
+    """The class names that a model is made of, in the order of their first use."""
+    names = [type(model).__name__]
+    for layer in model.layers:
+        names += classes_of(layer) if getattr(layer, "layers", None) else [type(layer).__name__]
+    return list(dict.fromkeys(names))
+
+
+def save(stem, model, inputs, outputs, **more):
+    """Write STEM.h5 and STEM.io.npz: arrays in0.., out0.. in Keras layout and `meta`, a JSON string."""
+    os.makedirs(os.path.dirname(stem) or ".", exist_ok=True)
+    model.save(stem + ".h5")
+    meta = {
+        "expect": "convert",
+        "flavour": FLAVOUR,
+        "keras_version": keras.__version__,
+        "family": "made",
+        "layers": classes_of(model),
+        "input_names": [re.sub(r":\d+$", "", t.name) for t in model.inputs],
+        "notes": "",
+        **more,
+    }
+    arrays = {"in%d" % i: np.asarray(a) for i, a in enumerate(inputs)}
+    arrays.update({"out%d" % i: np.asarray(a) for i, a in enumerate(outputs)})
+    np.savez(stem + ".io.npz", meta=json.dumps(meta), **arrays)

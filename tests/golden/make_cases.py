@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Make golden cases with the Keras that is installed (tf.keras 2.15 or Keras 3).
+
+    make_cases.py [-o DIR] [--seed N] [NAME ...]
+
+Writes DIR/FLAVOUR/made/NAME.h5 and .io.npz, FLAVOUR being keras3 or tfkeras; DIR is `cases` beside this script.  A case is a function
+below that returns a model; its inputs are drawn at random (integers in [0, 9) for an integer input) unless it returns them too.
+Afterwards run make_index.py.
+"""
+import argparse
+import os
+import sys
+
+from keras_case import FLAVOUR, keras, np, randomise, save
+
+layers = keras.layers
+HERE = os.path.dirname(os.path.abspath(__file__))
+CASES = {}
+
+# Every string that `activation=` takes, by the documentation of the two versions.
+ACTIVATIONS_2_15 = (
+    "linear relu sigmoid tanh softmax elu selu softplus softsign swish gelu exponential hard_sigmoid mish leaky_relu log_softmax relu6 silu"
+).split()
+ACTIVATIONS_3 = ACTIVATIONS_2_15 + (
+    "hard_silu hard_swish celu squareplus soft_shrink glu tanh_shrink hard_tanh hard_shrink log_sigmoid sparse_plus sparsemax sparse_sigmoid"
+).split()
+ACTIVATIONS = ACTIVATIONS_3 if FLAVOUR == "keras3" else ACTIVATIONS_2_15
+
+
+def case(name, only=FLAVOUR, **meta):
+    def add(function):
+        if only == FLAVOUR:
+            CASES[name] = (function, meta)
+        return function
+
+    return add
+
+
+def register_activations(group, names):
+    """Each activation after a convolution (does the one over channels find its axis?), behind Flatten as Dense's own, and on the input."""
+
+    @case("activation_%02d" % group, notes=" ".join(names))
+    def _():
+        image = keras.Input((5, 4, 3))
+        features = layers.Conv2D(6, 2, name="features")(image)
+        flat = layers.Flatten()(features)
+        outputs = []
+        for name in names:
+            outputs.append(layers.Activation(name, name="conv_" + name)(features))
+            outputs.append(layers.Dense(4, activation=name, name="dense_" + name)(flat))
+        return keras.Model(image, outputs)
+
+
+for start in range(0, len(ACTIVATIONS), 6):
+    register_activations(start // 6, ACTIVATIONS[start : start + 6])
+
+
+@case("activation_layer_class", only="tfkeras")
+def activation_named_by_layer_class():
+    vector = keras.Input((7,))
+    return keras.Model(vector, [layers.Dense(5, activation=name)(vector) for name in ("LeakyReLU", "ELU", "ReLU", "Softmax")])
+
+
+@case("rescaling_channels")
+def rescaling_per_channel():
+    image = keras.Input((6, 5, 3), dtype="uint8")
+    x = layers.Rescaling([1 / 127.5, 1 / 64.0, 1 / 255.0], offset=[-1.0, -2.0, 0.5])(image)
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    return keras.Model(image, layers.Rescaling(2.0, offset=0.25)(x))
+
+
+@case("normalization_image")
+def normalization_as_efficientnet_has_it():
+    image = keras.Input((7, 6, 3))
+    x = layers.Rescaling(1 / 4.0)(image)
+    x = layers.Normalization(axis=-1)(x)
+    return keras.Model(image, layers.Conv2D(4, 3, strides=2, padding="same")(x))
+
+
+@case("efficientnet_block")
+def efficientnet_block():
+    def norm(t):
+        return layers.BatchNormalization(axis=-1)(t)
+
+    image = keras.Input((9, 11, 4))
+    x = layers.ZeroPadding2D(((1, 1), (1, 1)))(image)
+    x = layers.Activation("swish")(norm(layers.Conv2D(8, 3, strides=2, padding="valid", use_bias=False)(x)))
+    shortcut = x
+    x = layers.Activation("swish")(norm(layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)))
+    gate = layers.GlobalAveragePooling2D()(x)
+    gate = layers.Reshape((1, 1, 8))(gate)
+    gate = layers.Conv2D(2, 1, padding="same", activation="swish")(gate)
+    gate = layers.Conv2D(8, 1, padding="same", activation="sigmoid")(gate)
+    x = layers.multiply([x, gate])
+    x = norm(layers.Conv2D(8, 1, padding="same", use_bias=False)(x))
+    x = layers.Dropout(0.2, noise_shape=(None, 1, 1, 1))(x)
+    x = layers.add([x, shortcut])
+    return keras.Model(image, layers.Dense(5, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+
+
+@case("inception_same_pools")
+def pooling_and_strides_with_uneven_same_padding():
+    image = keras.Input((7, 10, 3))
+    conv = layers.Conv2D(4, (3, 2), strides=(2, 3), padding="same", activation="relu")(image)
+    average = layers.AveragePooling2D(3, strides=2, padding="same")(image)
+    largest = layers.MaxPooling2D((2, 3), strides=(2, 2), padding="same")(image)
+    even = layers.AveragePooling2D(2, strides=1, padding="same")(image)
+    return keras.Model(image, [conv, layers.Concatenate()([average, largest]), even])
+
+
+@case("flatten_two_readers")
+def flatten_read_by_dense_and_by_the_output():
+    """The Dense rows may be permuted for one reader only; the others must see Keras' order."""
+    image = keras.Input((4, 3, 2))
+    x = layers.Conv2D(5, 2, padding="same")(image)
+    flat = layers.Flatten()(x)
+    return keras.Model(image, [layers.Dense(4)(flat), flat, layers.RepeatVector(2)(flat), layers.Concatenate()([flat, layers.GlobalMaxPooling2D()(x)])])
+
+
+@case("shared_conv_two_sizes")
+def one_layer_called_on_two_sizes():
+    """`same` padding of one shared layer differs between its calls."""
+    small, large = keras.Input((6, 6, 2)), keras.Input((9, 7, 2))
+    conv = layers.Conv2D(3, 3, strides=2, padding="same")
+    norm = layers.BatchNormalization()
+    return keras.Model([small, large], [norm(conv(small)), norm(conv(large))])
+
+
+@case("many_inputs_of_every_rank")
+def inputs_of_every_rank():
+    vector, signal, image, volume = keras.Input((4,)), keras.Input((9, 3)), keras.Input((6, 5, 2)), keras.Input((4, 5, 4, 2))
+    parts = [
+        layers.Dense(4)(vector),
+        layers.GlobalMaxPooling1D()(layers.Conv1D(4, 3, padding="causal")(signal)),
+        layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image)),
+        layers.GlobalMaxPooling3D()(layers.Conv3D(4, 2, padding="same")(volume)),
+    ]
+    return keras.Model([vector, signal, image, volume], [layers.Add()(parts), layers.Maximum()(parts), layers.Average()(parts[1:])])
+
+
+class FirstCustom(layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+class SecondCustom(layers.Layer):
+    def call(self, x):
+        return x + 1
+
+
+@case("several_reasons", expect="refuse", refused=["first_custom", "second_custom"], notes="both layers must be named at once")
+def several_reasons_to_refuse():
+    vector = keras.Input((4,))
+    x = FirstCustom(name="first_custom")(layers.Dense(4)(vector))
+    x = SecondCustom(name="second_custom")(layers.Dense(3)(x))
+    return keras.Model(vector, x)
+
+
+def random_input(rng, tensor):
+    shape = [3, *[6 if d is None else d for d in tensor.shape[1:]]]
+    dtype = keras.backend.standardize_dtype(tensor.dtype) if FLAVOUR == "keras3" else tensor.dtype.name
+    if dtype.startswith("float"):
+        return rng.normal(0, 1.5, shape).astype(dtype)
+    return rng.integers(0, 256 if dtype == "uint8" else 9, shape).astype(dtype)
+
+
+def make(name, seed, out):
+    function, meta = CASES[name]
+    rng = np.random.default_rng([seed, *name.encode()])
+    keras.backend.clear_session()
+    model = function()
+    randomise(model, rng)
+    inputs = [random_input(rng, t) for t in model.inputs]
+    outputs = []
+    if meta.get("expect") != "refuse":
+        outputs = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+        outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+        assert all(np.isfinite(np.asarray(y)).all() and np.asarray(y).std() > 1e-3 for y in outputs), name
+    save(os.path.join(out, FLAVOUR, "made", name), model, inputs, outputs, **meta)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--out", default=os.path.join(HERE, "cases"))
+    parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all of " + " ".join(CASES))
+    args = parser.parse_args()
+    unknown = set(args.names) - set(CASES)
+    if unknown:
+        sys.exit("make_cases.py: no such case with this Keras: " + " ".join(sorted(unknown)))
+    for name in args.names or CASES:
+        make(name, args.seed, args.out)
+        print(FLAVOUR, name)
+
+
+if __name__ == "__main__":
+    main()

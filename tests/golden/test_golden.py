@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every golden case through `h5pt convert`, its result through the real torch, against the outputs of the real Keras."""
+import hashlib
+import json
+import os
+import re
+import subprocess
+
+import jsonschema
+import numpy as np
+import pytest
+import torch_check
+from torch_check import TOLERANCE
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CASES = os.path.join(HERE, "cases")
+SCHEMA = os.path.join(HERE, os.pardir, os.pardir, "api", "report.schema.json")
+
+# Exit codes of `h5pt convert`.
+CONVERTED, REFUSED = 0, 3
+
+# Ordinary CNNs: whoever reads their model.py expects NCHW from end to end.
+ORDINARY = re.compile(r"/compose/(classic_cnn|inverted_residual|residual|unet)_|/made/(efficientnet_block|inception_same_pools)$")
+
+
+def read_index():
+    with open(os.path.join(HERE, "INDEX.tsv")) as file:
+        header, *rows = [line.rstrip("\n").split("\t") for line in file]
+    assert header == ["case", "flavour", "classes", "expect"]
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+INDEX = read_index()
+TO_CONVERT = [row["case"] for row in INDEX if row["expect"] == "convert"]
+TO_REFUSE = [row["case"] for row in INDEX if row["expect"] == "refuse"]
+
+
+@pytest.fixture(scope="session")
+def h5pt():
+    return torch_check.find_program()
+
+
+@pytest.fixture(scope="session")
+def schema():
+    with open(SCHEMA) as file:
+        schema = json.load(file)
+    validator = jsonschema.validators.validator_for(schema)
+    validator.check_schema(schema)
+    return validator(schema)
+
+
+def convert(h5pt, case, folder, expected):
+    model = os.path.join(CASES, case + ".h5")
+    done = subprocess.run([h5pt, "convert", model, "-o", str(folder)], capture_output=True, text=True, errors="replace", timeout=120)
+    assert done.returncode == expected, "exit %d\n%s\n%s" % (done.returncode, done.stdout, done.stderr)
+    return torch_check.read_report(folder)
+
+
+def fits(shape, actual):
+    """Whether a shape with null for unknown sizes describes an array of this shape."""
+    return len(shape) == len(actual) and all(s is None or s == a for s, a in zip(shape, actual))
+
+
+def check_interface(report, inputs, outputs):
+    assert len(report["inputs"]) == len(inputs) and len(report["outputs"]) == len(outputs)
+    for spec, array in zip(report["inputs"], inputs):
+        assert fits(spec["keras_shape"], array.shape), spec
+        axes = spec["to_torch"] or range(array.ndim)
+        assert spec["torch_shape"] == [spec["keras_shape"][axis] for axis in axes], spec
+    for spec, array in zip(report["outputs"], outputs):
+        assert fits(spec["keras_shape"], array.shape), spec
+        axes = spec["to_keras"] or range(array.ndim)
+        assert spec["keras_shape"] == [spec["torch_shape"][axis] for axis in axes], spec
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def check_artifacts(report, folder):
+    listed = {artifact["name"]: artifact for artifact in report["artifacts"]}
+    for name in ("model.pt", "model.py"):
+        path = os.path.join(folder, name)
+        assert listed[name]["bytes"] == os.path.getsize(path)
+        assert listed[name]["sha256"] == sha256(path)
+
+
+def check_weights(report, state):
+    for row in report["weights"]:
+        assert row["torch"] in state, row
+    for name, tensor in state.items():
+        if name.rsplit(".", 1)[-1] in ("weight", "bias", "running_mean", "running_var"):
+            assert any(row["torch"] == name for row in report["weights"]) or not tensor.any() or (tensor == 1).all(), (
+                "%s comes from no Keras weight" % name
+            )
+
+
+@pytest.mark.parametrize("case", TO_CONVERT)
+def test_converts_and_agrees_with_keras(case, h5pt, schema, tmp_path):
+    inputs, outputs, _ = torch_check.read_case(os.path.join(CASES, case))
+    report = convert(h5pt, case, tmp_path, CONVERTED)
+    schema.validate(report)
+    assert report["verdict"] == "converted" and report["refusals"] == []
+    assert report["source"]["sha256"] == sha256(os.path.join(CASES, case + ".h5"))
+    check_interface(report, inputs, outputs)
+    check_artifacts(report, tmp_path)
+
+    net, state = torch_check.load(tmp_path)
+    check_weights(report, state)
+    ours = torch_check.run(net, inputs, report)
+    max_abs, max_rel = torch_check.compare(ours, outputs)
+    assert [a.dtype.name for a in ours] == [spec["dtype"] for spec in report["outputs"]]
+    assert max_rel <= TOLERANCE, "max abs %.3g, relative %.3g" % (max_abs, max_rel)
+
+    parity = report["parity"]
+    assert parity["ok"] is True and parity["first_divergence"] is None and parity["cases"]
+    assert all(layer["parity"]["ok"] for layer in report["layers"] if layer["parity"])
+
+    text = (tmp_path / "model.py").read_text()
+    imported = set(re.findall(r"^\s*(?:import|from)\s+(\w+)", text, re.M))
+    assert imported <= {"torch", "math", "__future__"}, "model.py must need torch only"
+    if ORDINARY.search(case):
+        assert torch_check.count_permutes(tmp_path) == 0, text
+
+
+@pytest.mark.parametrize("case", TO_REFUSE)
+def test_refuses(case, h5pt, schema, tmp_path):
+    _, _, meta = torch_check.read_case(os.path.join(CASES, case))
+    report = convert(h5pt, case, tmp_path, REFUSED)
+    schema.validate(report)
+    assert report["verdict"] == "refused" and report["refusals"]
+    assert all(reason["code"] and reason["message"] for reason in report["refusals"])
+    named = {reason["layer"] for reason in report["refusals"]}
+    assert set(meta.get("refused", [])) <= named, "every layer that is not supported must be named at once"
+    assert not [name for name in os.listdir(tmp_path) if name != "report.json"], "a refusal must leave the report alone"
+
+
+def test_index_lists_every_case():
+    on_disk = set()
+    for folder, _, files in os.walk(CASES):
+        on_disk |= {os.path.relpath(os.path.join(folder, name[:-3]), CASES).replace(os.sep, "/") for name in files if name.endswith(".h5")}
+    assert on_disk == {row["case"] for row in INDEX}, "run make_index.py"
+    assert len(INDEX) == len(on_disk)
+
+
+def test_every_layer_has_a_case(h5pt):
+    rows = json.loads(subprocess.run([h5pt, "layers", "--json"], capture_output=True, check=True, timeout=60).stdout)
+    seen = {name for row in INDEX if row["expect"] == "convert" for name in row["classes"].split(",")}
+    missing = [row["class"] for row in rows if not {row["class"], *row["aliases"]} & seen]
+    assert rows and not missing, "layers without a golden case: " + ", ".join(missing)
+
+
+def test_comparison_can_fail():
+    """The comparison that all of the above rests on sees an error just above the tolerance, a lost NaN and a swapped axis."""
+    keras = [np.linspace(-2, 2, 12, dtype="float32").reshape(3, 4)]
+    off = [keras[0].copy()]
+    off[0][1, 2] += 2 * 2.001 * TOLERANCE
+    assert torch_check.compare(keras, keras) == (0.0, 0.0)
+    assert torch_check.compare(off, keras)[1] > TOLERANCE
+    with pytest.raises(torch_check.Mismatch):
+        torch_check.compare([keras[0].T], keras)
+    with pytest.raises(torch_check.Mismatch):
+        torch_check.compare(keras, [np.where(keras[0] > 1, np.nan, keras[0])])

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load what h5pt wrote with the real torch and compare its outputs with those of the real Keras."""
+import importlib.util
+import json
+import os
+import re
+
+import numpy as np
+import torch
+
+# Relative to the largest output.  float32 sums of the same few hundred terms in another order differ by 1e-7 to 1e-5 of the largest
+# one, through a dozen layers too; a swapped axis, a dropped bias or another padding shows at 1e-2 and more.
+TOLERANCE = 1e-4
+
+
+class Mismatch(AssertionError):
+    pass
+
+
+def find_program():
+    folder = os.environ.get("H5PT_BUILD_DIR")
+    if not folder:
+        raise SystemExit("H5PT_BUILD_DIR must name the folder in which h5pt was built")
+    program = os.path.join(os.path.abspath(folder), "h5pt")
+    if not os.access(program, os.X_OK):
+        raise SystemExit("there is no program " + program)
+    return program
+
+
+def read_case(stem):
+    """(inputs, outputs, meta) of STEM.io.npz."""
+    with np.load(stem + ".io.npz", allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    meta = json.loads(str(arrays.pop("meta")))
+    in_order = lambda kind: [arrays[kind + str(i)] for i in range(sum(name.startswith(kind) for name in arrays))]
+    return in_order("in"), in_order("out"), meta
+
+
+def read_report(folder):
+    with open(os.path.join(folder, "report.json")) as file:
+        return json.load(file)
+
+
+def load(folder):
+    """The nn.Module of FOLDER/model.py with the weights of FOLDER/model.pt, and that state_dict."""
+    weights = os.path.join(folder, "model.pt")
+    state = torch.load(weights, weights_only=True)
+    spec = importlib.util.spec_from_file_location("converted_model", os.path.join(folder, "model.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    net = module.load(weights)
+    if not isinstance(net, torch.nn.Module) or any(part.training for part in net.modules()):
+        raise Mismatch("load() must return an nn.Module in eval mode")
+    if list(net.state_dict()) != list(state):
+        raise Mismatch("model.py and model.pt differ in their parameter names: %s" % sorted(set(net.state_dict()) ^ set(state)))
+    return net, state
+
+
+def to_torch(array, spec):
+    tensor = torch.from_numpy(np.ascontiguousarray(array)).to(getattr(torch, spec["dtype"]))
+    return tensor.permute(spec["to_torch"]).contiguous() if spec["to_torch"] else tensor
+
+
+def to_keras(tensor, spec):
+    array = tensor.numpy()
+    return array.transpose(spec["to_keras"]) if spec["to_keras"] else array
+
+
+def run(net, inputs, report):
+    """Outputs in Keras layout for inputs in Keras layout."""
+    with torch.no_grad():
+        outputs = net(*[to_torch(a, spec) for a, spec in zip(inputs, report["inputs"], strict=True)])
+    if isinstance(outputs, torch.Tensor):
+        outputs = (outputs,)
+    return [to_keras(t, spec) for t, spec in zip(outputs, report["outputs"], strict=True)]
+
+
+def compare(ours, keras):
+    """The largest absolute and relative difference between two lists of arrays; raises Mismatch where they cannot be compared."""
+    if len(ours) != len(keras):
+        raise Mismatch("%d outputs, Keras has %d" % (len(ours), len(keras)))
+    max_abs = max_rel = 0.0
+    for i, (a, b) in enumerate(zip(ours, keras)):
+        a, b = a.astype("f8"), b.astype("f8")
+        if a.shape != b.shape:
+            raise Mismatch("output %d has the shape %s, in Keras %s" % (i, a.shape, b.shape))
+        finite = np.isfinite(b)
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+            raise Mismatch("output %d has NaN or Inf in other places than Keras" % i)
+        if finite.any():
+            difference = np.abs(a[finite] - b[finite]).max()
+            max_abs = max(max_abs, difference)
+            max_rel = max(max_rel, difference / (np.abs(b[finite]).max() + 1e-3))
+    return max_abs, max_rel
+
+
+def count_permutes(folder):
+    with open(os.path.join(folder, "model.py")) as file:
+        return len(re.findall(r"\b(?:permute|transpose|movedim|moveaxis|swapaxes)\(", file.read()))

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Convert each model of a folder with h5pt, run it in the real torch, and compare with what Keras computed.
+
+    H5PT_BUILD_DIR=build/release check_models.py [options] DIR [NAME ...]
+
+DIR holds NAME.h5 and NAME.io.npz as make_models.py writes them.  A table, one row a model: did it convert, does h5pt's own parity check
+hold, the largest error of torch against Keras, the seconds and the peak memory of h5pt, how often the size of a copy with fsync that
+is, and the permutes in model.py.  Exit 1 when anything is wrong.
+"""
+import argparse
+import glob
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "golden"))
+import torch_check
+from torch_check import torch
+
+# Deep models: each of some hundred layers adds its own rounding.
+TOLERANCE = torch_check.TOLERANCE
+CLASSIC_TOLERANCE = 1e-6  # absolute, on probabilities; two convolutions and a Dense add up a few thousand terms at most
+MIB = 2**20
+
+
+def measured(command):
+    """(exit code, output, seconds, peak resident bytes) of a command."""
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output = process.stdout.read().decode(errors="replace")
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, output, time.monotonic() - start, usage.ru_maxrss * 1024
+
+
+def copy_seconds(path, folder):
+    target = os.path.join(folder, "copy")
+    start = time.monotonic()
+    with open(path, "rb") as source, open(target, "wb") as copy:
+        shutil.copyfileobj(source, copy, MIB)
+        copy.flush()
+        os.fsync(copy.fileno())
+    seconds = time.monotonic() - start
+    os.unlink(target)
+    return seconds
+
+
+def classic_problems(net, max_abs, permutes):
+    count = lambda kind: sum(type(part) is kind for part in net.modules())
+    wanted = {torch.nn.Conv2d: 2, torch.nn.MaxPool2d: 2, torch.nn.Linear: 1}
+    problems = ["%d %s, not %d" % (count(kind), kind.__name__, n) for kind, n in wanted.items() if count(kind) != n]
+    if not max_abs <= CLASSIC_TOLERANCE:
+        problems.append("max abs error %.3g > %g" % (max_abs, CLASSIC_TOLERANCE))
+    if permutes:
+        problems.append("%d permutes in model.py" % permutes)
+    return problems
+
+
+def check(stem, program, args, folder):
+    """One model's row of the table, and what is wrong with it."""
+    name = os.path.basename(stem)
+    row = {"name": name}
+    copied = copy_seconds(stem + ".h5", folder)
+    command = [program, "convert", stem + ".h5", *shlex.split(args.convert_args), "-o", folder]
+    code, output, row["seconds"], peak = measured(command)
+    row.update(copies=row["seconds"] / copied, rss=peak / MIB, converted="yes" if code == 0 else "exit %d" % code)
+    if code != 0:
+        return row, [output[-1500:]]
+    report = torch_check.read_report(folder)
+    inputs, outputs, _ = torch_check.read_case(stem)
+    net, _ = torch_check.load(folder)
+    max_abs, row["error"] = torch_check.compare(torch_check.run(net, inputs, report), outputs)
+    row["permutes"] = torch_check.count_permutes(folder)
+    problems = []
+    if row["error"] > TOLERANCE:
+        problems.append("torch and Keras differ by %.3g, relative" % row["error"])
+    parity = report["parity"]
+    row["parity"] = "-" if args.no_parity else "ok" if parity and parity["ok"] is True else "FAILED"
+    if row["parity"] == "FAILED":
+        problems.append("parity: %s" % parity)
+    if args.max_rss and row["rss"] > args.max_rss:
+        problems.append("peak memory %.0f MiB > %.0f MiB" % (row["rss"], args.max_rss))
+    if args.max_copies and row["copies"] > args.max_copies:
+        problems.append("took %.1f times as long as a copy with fsync (%.2f s)" % (row["copies"], copied))
+    if name == "classic":
+        problems += classic_problems(net, max_abs, row["permutes"])
+    return row, problems
+
+
+# key, heading, width (negative: to the left), number format
+COLUMNS = [
+    ("name", "model", -15, "%s"),
+    ("converted", "converted", -9, "%s"),
+    ("parity", "parity", -6, "%s"),
+    ("error", "max rel", 9, "%.2e"),
+    ("seconds", "seconds", 8, "%.2f"),
+    ("copies", "copies", 6, "%.1f"),
+    ("rss", "RSS MiB", 7, "%.0f"),
+    ("permutes", "permutes", 8, "%d"),
+]
+
+
+def print_row(cells):
+    print("  ".join("%*s" % (width, cell) for cell, (_, _, width, _) in zip(cells, COLUMNS)), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--convert-args", default="", help="further arguments of `h5pt convert`, in one string")
+    parser.add_argument("--no-parity", action="store_true", help="do not ask for parity.ok (for --convert-args='--parity off')")
+    parser.add_argument("--max-rss", type=float, help="fail when h5pt takes more MiB of memory")
+    parser.add_argument("--max-copies", type=float, help="fail when h5pt takes more time than so many copies of the file with fsync")
+    parser.add_argument("folder", metavar="DIR")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    args = parser.parse_args()
+    program = torch_check.find_program()
+    stems = [os.path.join(args.folder, n) for n in args.names] or [p[: -len(".io.npz")] for p in sorted(glob.glob(os.path.join(args.folder, "*.io.npz")))]
+    if not stems:
+        parser.error("no models in " + args.folder)
+    torch.set_num_threads(os.cpu_count())
+    print_row([heading for _, heading, _, _ in COLUMNS])
+    failed = 0
+    for stem in stems:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                row, problems = check(stem, program, args, folder)
+            except Exception as error:  # one broken model must not hide the others
+                row, problems = {"name": os.path.basename(stem)}, ["%s: %s" % (type(error).__name__, error)]
+        print_row([form % row[key] if key in row else "-" for key, _, _, form in COLUMNS])
+        for problem in problems:
+            print("    " + problem.strip().replace("\n", "\n    "))
+        failed += bool(problems)
+    print("%d passed, %d failed" % (len(stems) - failed, failed))
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()
