@@ -24,7 +24,7 @@ struct findings {
     bool broken; /* memory ran out: the list is not complete */
 };
 
-/* The list takes at most FINDINGS_MAX entries; later ones are counted by the last entry's message. */
+/* A finding that is in the list already is not added again; the list takes at most FINDINGS_MAX. */
 enum { FINDINGS_MAX = 1000 };
 
 void findings_add(struct findings *list, enum h5pt_code code, const char *layer, const char *key, const char *format, ...)

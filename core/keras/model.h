@@ -22,6 +22,7 @@ struct keras_call;
 struct keras_version {
     int major, minor; /* 2, 15; a file that does not say is Keras 1 */
     bool tf;          /* written by tf.keras ("2.2.4-tf", "2.3.0-tf", or 2.4.0 and later 2.x) */
+    bool tensorflow;  /* computed by TensorFlow; also when the file does not name its backend */
 };
 
 /* Limits of a model; beyond them LIMIT_EXCEEDED. */

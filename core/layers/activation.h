@@ -8,7 +8,7 @@
 #include "layers/lower.h"
 
 enum activation_kind {
-#define ACTIVATION(id, names) ACTIVATION_##id,
+#define ACTIVATION(id, names, versions) ACTIVATION_##id,
 #include "layers/activations.def"
 #undef ACTIVATION
     ACTIVATION_COUNT
@@ -27,16 +27,24 @@ struct activation {
 /* The names of all activations, in table order (NULL past the end), for capabilities: "relu", "swish silu" … */
 const char *activation_names(size_t index);
 
-/* Reads key `key`: a name, null (linear), or a serialized function or layer object. */
+/* Reads key `key`: a name, null (linear), or a serialized function or layer object. GLU is refused. */
 struct activation activation_read(struct config_reader *reader, const char *key);
+/* As activation_read, for layers that can deal with GLU, which halves the last axis. */
+struct activation activation_read_glu(struct config_reader *reader, const char *key);
+/* Reads the configuration of an activation layer; `variant` of enum activation_layer_variant. */
+struct activation activation_layer_read(struct config_reader *reader, int variant);
 /* One of a kind with its defaults. */
 struct activation activation_default(enum activation_kind kind);
 
 /* Applies it to a tensor in Keras order, in place (GLU changes the shape and is not allowed here). */
 int activation_reference(const struct activation *activation, struct tensor *x, struct h5pt_error *err);
+/* GLU: `out` has half of x's last axis. */
+void activation_reference_glu(const struct tensor *x, struct tensor *out);
+/* Whether it works along axes of its input, not element by element. */
+bool activation_has_axes(const struct activation *activation);
 
 /* Adds its nodes. `module`: the attribute name when the activation is a layer of its own and should be an nn module, else
- * NULL. The layout of x stays, except that a flat layout is undone where an axis matters. */
+ * NULL. The layout of x stays; for GLU it must not be flat. */
 struct lowered activation_lower(struct lowering *l, const struct keras_call *call, const struct activation *activation,
                                 struct lowered x, const char *module);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/words.h"
 #include "layers/variants.h"
 
 #define LAYER(name, aliases, versions, flags, handler, variant) extern const struct layer_handler handler##_handler;
@@ -33,20 +34,10 @@ const struct layer_class *layer_class_at(size_t index)
     return index < sizeof classes / sizeof *classes ? &classes[index] : NULL;
 }
 
-/* True when `word` is one of the words of `list`, which are separated by spaces. */
-static bool has_word(const char *list, const char *word)
-{
-    size_t n = strlen(word);
-    for (const char *p = list; n && (p = strstr(p, word)); p += n)
-        if ((p == list || p[-1] == ' ') && (p[n] == '\0' || p[n] == ' '))
-            return true;
-    return false;
-}
-
 const struct layer_class *layer_class_find(const char *name)
 {
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (strcmp(classes[i].name, name) == 0 || has_word(classes[i].aliases, name))
+        if (strcmp(classes[i].name, name) == 0 || word_index(classes[i].aliases, name) >= 0)
             return &classes[i];
     return NULL;
 }

@@ -34,6 +34,9 @@ struct lowered {
 
 struct lowering; /* opaque; made by lower_model */
 
+/* For texts and lists that nodes refer to. */
+struct arena *lower_arena(const struct lowering *l);
+
 /* ---- layouts ---- */
 struct layout layout_keras(int rank); /* as in Keras */
 /* (batch, channels, spatial …) for a layer with its data_format. */
@@ -81,6 +84,8 @@ struct torch_attr attr_int(const char *name, int64_t value);
 struct torch_attr attr_bool(const char *name, bool value);
 struct torch_attr attr_float(const char *name, double value);
 struct torch_attr attr_text(const char *name, const char *value); /* borrowed: a literal or arena text */
+/* As attr_text, for a text that does not last. */
+struct torch_attr attr_text_copy(struct lowering *l, const char *name, const char *value);
 /* One INT when all values are equal, else INTS. `values` is copied. */
 struct torch_attr attr_ints(struct lowering *l, const char *name, int count, const int64_t *values);
 /* Always INTS. */

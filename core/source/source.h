@@ -17,7 +17,7 @@
 struct source_limits {
     uint64_t tensor_bytes; /* largest declared size of one tensor */
     uint64_t total_bytes;  /* of all tensors together */
-    uint64_t config_bytes; /* the configuration text */
+    uint64_t config_bytes; /* the configuration text and all names together */
     uint32_t tensors;      /* number of tensors */
     uint32_t names;        /* strings in one list attribute */
     uint32_t depth;        /* groups within groups */

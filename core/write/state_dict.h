@@ -22,8 +22,10 @@ struct artifact {
     const char *how_to_load; /* a line of Python; static */
 };
 
-/* Writes the parameters of `graph` (keys in graph order) to the open, empty file `fd` and fsyncs it. Tensors come from
- * `source` through their rearrangement. Errors: IO, DISK_FULL, OUT_OF_MEMORY and those of source_read. */
+/* Writes the parameters of `graph` (keys in graph order) to `fd`, an empty file open for reading and writing, and fsyncs
+ * it. Tensors come from `source` through their rearrangement; a float32 parameter is converted from whatever the source
+ * has, any other must have the dtype of its source. Constants may be float32, float64, int64, int32 and bool.
+ * Errors: UNSUPPORTED_DTYPE (torch has no storage for it), IO, DISK_FULL, OUT_OF_MEMORY and those of source_read. */
 int state_dict_write(const struct torch_graph *graph, struct source *source, int fd, struct artifact *ret,
                      struct h5pt_error *err);
 

@@ -49,6 +49,8 @@ def randomise(model, rng):
             randomise(layer, rng)
         else:
             layer.set_weights([random_weight(rng, layer, role(v), tuple(v.shape)) for v in layer.weights])
+            if hasattr(layer, "finalize_state"):  # Normalization computes with copies of its weights
+                layer.finalize_state()
 
 
 def classes_of(model):
@@ -59,10 +61,23 @@ def classes_of(model):
     return list(dict.fromkeys(names))
 
 
+def run(model, inputs):
+    outputs = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    return [np.asarray(y) for y in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
+
+
+def check_file(path, inputs, outputs):
+    """The model in the file must be the one in memory: some layers compute with copies of their weights."""
+    for again, y in zip(run(keras.models.load_model(path, compile=False), inputs), outputs, strict=True):
+        np.testing.assert_allclose(again, y, rtol=1e-5, atol=1e-6, err_msg=path)
+
+
 def save(stem, model, inputs, outputs, **more):
     """Write STEM.h5 and STEM.io.npz: arrays in0.., out0.. in Keras layout and `meta`, a JSON string."""
     os.makedirs(os.path.dirname(stem) or ".", exist_ok=True)
     model.save(stem + ".h5")
+    if outputs:
+        check_file(stem + ".h5", inputs, outputs)
     meta = {
         "expect": "convert",
         "flavour": FLAVOUR,
@@ -73,6 +88,6 @@ def save(stem, model, inputs, outputs, **more):
         "notes": "",
         **more,
     }
-    arrays = {"in%d" % i: np.asarray(a) for i, a in enumerate(inputs)}
-    arrays.update({"out%d" % i: np.asarray(a) for i, a in enumerate(outputs)})
+    arrays = {"in%d" % i: a for i, a in enumerate(inputs)}
+    arrays.update({"out%d" % i: a for i, a in enumerate(outputs)})
     np.savez(stem + ".io.npz", meta=json.dumps(meta), **arrays)

@@ -9,10 +9,11 @@ below that returns a model; its inputs are drawn at random (integers in [0, 9) f
 Afterwards run make_index.py.
 """
 import argparse
+import itertools
 import os
 import sys
 
-from keras_case import FLAVOUR, keras, np, randomise, save
+from keras_case import FLAVOUR, keras, np, randomise, run, save
 
 layers = keras.layers
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -157,6 +158,87 @@ def several_reasons_to_refuse():
     return keras.Model(vector, x)
 
 
+def register_grid(name, shape, *variants):
+    """One input, and an output for each (layer class, settings): how kernel, stride, dilation, padding and size play together."""
+
+    @case(name)
+    def _():
+        x = keras.Input(shape)
+        return keras.Model(x, [getattr(layers, kind)(**settings)(x) for kind, settings in variants])
+
+
+def settings_grid(**choices):
+    """Every combination of the choices: settings_grid(a=(1, 2), b=(3,)) is [{a: 1, b: 3}, {a: 2, b: 3}]."""
+    return [dict(zip(choices, values)) for values in itertools.product(*choices.values())]
+
+
+def of(kind, settings, **fixed):
+    return [(kind, {**fixed, **s}) for s in settings]
+
+
+# The inputs have odd and even sizes: `same` pads unevenly at one and not at the other.
+register_grid(
+    "grid_conv1d",
+    (11, 4),
+    *of("Conv1D", settings_grid(kernel_size=(2, 3), strides=(1, 2, 3), padding=("same",)), filters=3),
+    *of("Conv1D", settings_grid(kernel_size=(3,), strides=(1, 2), padding=("valid", "causal")), filters=3),
+    *of("Conv1D", settings_grid(kernel_size=(2, 3), dilation_rate=(2,), padding=("same", "causal")), filters=2),
+    *of("Conv1D", settings_grid(kernel_size=(3,), groups=(2,), padding=("same",)), filters=6),
+)
+register_grid(
+    "grid_conv2d",
+    (9, 8, 4),
+    *of("Conv2D", settings_grid(kernel_size=((3, 3), (2, 4)), strides=(1, 2, (2, 3)), padding=("same",)), filters=3),
+    *of("Conv2D", settings_grid(kernel_size=((1, 3),), strides=(1, (3, 2)), padding=("valid",)), filters=3),
+    *of("Conv2D", settings_grid(kernel_size=(2, 3), dilation_rate=(2, (1, 3)), padding=("same",)), filters=2),
+    *of("Conv2D", settings_grid(kernel_size=(3,), groups=(2,), strides=(2,), padding=("same",)), filters=6),
+)
+register_grid(
+    "grid_conv3d",
+    (5, 6, 4, 2),
+    *of("Conv3D", settings_grid(kernel_size=((3, 2, 3),), strides=(1, 2, (1, 2, 3)), padding=("same",)), filters=2),
+    *of("Conv3D", settings_grid(kernel_size=(2,), strides=(1, 2), padding=("valid",)), filters=2),
+)
+register_grid(
+    "grid_conv_transpose1d",
+    (5, 3),
+    *of("Conv1DTranspose", settings_grid(kernel_size=(2, 3, 5), strides=(1, 2, 3), padding=("same",)), filters=2),
+    *of("Conv1DTranspose", settings_grid(kernel_size=(2, 3), strides=(2, 3), padding=("valid",)), filters=2),
+)
+register_grid(
+    "grid_conv_transpose2d",
+    (4, 5, 3),
+    *of("Conv2DTranspose", settings_grid(kernel_size=((3, 2),), strides=(1, 2, (2, 3)), padding=("same", "valid")), filters=2),
+    *of("Conv2DTranspose", settings_grid(kernel_size=(3,), strides=(2,), padding=("same", "valid"), output_padding=(0, 1)), filters=2),
+)
+register_grid(
+    "grid_conv_transpose3d",
+    (3, 4, 2, 2),
+    *of("Conv3DTranspose", settings_grid(kernel_size=((3, 2, 3),), strides=(1, 2), padding=("same", "valid")), filters=2),
+)
+register_grid(
+    "grid_depthwise",
+    (9, 8, 3),
+    *of("DepthwiseConv2D", settings_grid(kernel_size=((3, 2),), strides=(1, 2), depth_multiplier=(1, 2), padding=("same",))),
+    *of("DepthwiseConv2D", settings_grid(kernel_size=(2,), dilation_rate=(2,), padding=("same", "valid"))),
+    *of("SeparableConv2D", settings_grid(kernel_size=((2, 3),), strides=(1, 2), depth_multiplier=(1, 2), padding=("same",)), filters=4),
+)
+register_grid(
+    "grid_depthwise1d",
+    (10, 3),
+    *of("DepthwiseConv1D", settings_grid(kernel_size=(3, 4), strides=(1, 2), depth_multiplier=(2,), padding=("same",))),
+    *of("SeparableConv1D", settings_grid(kernel_size=(2, 3), strides=(1, 2), depth_multiplier=(2,), padding=("same",)), filters=4),
+    *of("SeparableConv1D", settings_grid(kernel_size=(3,), dilation_rate=(1, 2), padding=("valid",)), filters=4),
+)
+for dims, shape in ((1, (9, 2)), (2, (7, 8, 2)), (3, (5, 4, 6, 2))):
+    register_grid(
+        "grid_pool%dd" % dims,
+        shape,
+        *of("MaxPooling%dD" % dims, settings_grid(pool_size=(2, 3), strides=(None, 1, 2), padding=("same", "valid"))),
+        *of("AveragePooling%dD" % dims, settings_grid(pool_size=(2, 3), strides=(None, 1, 2), padding=("same", "valid"))),
+    )
+
+
 def random_input(rng, tensor):
     shape = [3, *[6 if d is None else d for d in tensor.shape[1:]]]
     dtype = keras.backend.standardize_dtype(tensor.dtype) if FLAVOUR == "keras3" else tensor.dtype.name
@@ -172,11 +254,9 @@ def make(name, seed, out):
     model = function()
     randomise(model, rng)
     inputs = [random_input(rng, t) for t in model.inputs]
-    outputs = []
-    if meta.get("expect") != "refuse":
-        outputs = model(inputs if len(inputs) > 1 else inputs[0], training=False)
-        outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-        assert all(np.isfinite(np.asarray(y)).all() and np.asarray(y).std() > 1e-3 for y in outputs), name
+    outputs = [] if meta.get("expect") == "refuse" else run(model, inputs)
+    if not all(np.isfinite(y).all() and y.std() > 1e-3 for y in outputs):
+        sys.exit("make_cases.py: %s: an output is not finite, or constant" % name)
     save(os.path.join(out, FLAVOUR, "made", name), model, inputs, outputs, **meta)
 
 

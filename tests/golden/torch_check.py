@@ -75,23 +75,25 @@ def run(net, inputs, report):
     return [to_keras(t, spec) for t, spec in zip(outputs, report["outputs"], strict=True)]
 
 
+def difference(ours, keras):
+    """(largest absolute difference, the same relative to the largest value) of two arrays; raises Mismatch where none can be told."""
+    a, b = ours.astype("f8"), keras.astype("f8")
+    if a.shape != b.shape:
+        raise Mismatch("the shape is %s, in Keras %s" % (a.shape, b.shape))
+    finite = np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+        raise Mismatch("NaN or Inf in other places than in Keras")
+    if not finite.any():
+        return 0.0, 0.0
+    largest = float(np.abs(a[finite] - b[finite]).max())
+    return largest, largest / (float(np.abs(b[finite]).max()) + 1e-3)
+
+
 def compare(ours, keras):
-    """The largest absolute and relative difference between two lists of arrays; raises Mismatch where they cannot be compared."""
+    """difference() of each output."""
     if len(ours) != len(keras):
         raise Mismatch("%d outputs, Keras has %d" % (len(ours), len(keras)))
-    max_abs = max_rel = 0.0
-    for i, (a, b) in enumerate(zip(ours, keras)):
-        a, b = a.astype("f8"), b.astype("f8")
-        if a.shape != b.shape:
-            raise Mismatch("output %d has the shape %s, in Keras %s" % (i, a.shape, b.shape))
-        finite = np.isfinite(b)
-        if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
-            raise Mismatch("output %d has NaN or Inf in other places than Keras" % i)
-        if finite.any():
-            difference = np.abs(a[finite] - b[finite]).max()
-            max_abs = max(max_abs, difference)
-            max_rel = max(max_rel, difference / (np.abs(b[finite]).max() + 1e-3))
-    return max_abs, max_rel
+    return [difference(a, b) for a, b in zip(ours, keras)]
 
 
 def count_permutes(folder):

@@ -16,7 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "golden"))
-from keras_case import keras, np, randomise, role, save
+from keras_case import keras, np, randomise, role, run, save
 
 # name in keras.applications -> (smallest input, top of the input range or None for a normal distribution).
 # EfficientNet holds its own Rescaling(1/255), so it wants pixels.
@@ -93,7 +93,7 @@ def scale_head(model, x):
     """Scale the classifier so that its logits spread by about 1.5: a saturated softmax would hide every error before it."""
     head = model.layers[-1]
     softmax, head.activation = head.activation, keras.activations.linear
-    logits = np.asarray(model(x, training=False))
+    [logits] = run(model, [x])
     head.activation = softmax
     kernel, bias = head.get_weights()
     factor = 1.5 / np.std(logits)
@@ -119,7 +119,7 @@ def make(name, args):
     calibrate_batch_norm(model, x, rng)
     scale_head(model, x)
     x = x[:count]
-    y = np.asarray(model(x, training=False))
+    [y] = run(model, [x])
     apart = check(name, y)
     save(os.path.join(args.out, name), model, [x], [y], family="models", seed=args.seed)
     return model, y, apart

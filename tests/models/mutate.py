@@ -27,8 +27,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 GOLDEN = os.path.join(HERE, os.pardir, "golden", "cases")
 MEDIA_TYPE = "application/x-hdf5"
 BUSY = (429, 503)  # asked to come again, with Retry-After
-# 500 and 504: the child that did the work crashed or was killed on a limit; the answer says so.
-REFUSALS = (400, 413, 415, 422, 500, 504)
+REFUSALS = (400, 413, 415, 422)
+CRASHED = (500, "WORKER_CRASHED")  # the child that did the work died, and the answer says so
 PARITY_HEADER = "h5pt-parity"
 
 
@@ -152,7 +152,7 @@ class Client:
 def job_answer(status, job):
     """A finished job in the terms of a synchronous answer."""
     if job.get("state") == "succeeded":
-        return 200, {PARITY_HEADER: "ok" if job.get("parity", {}).get("ok", True) else "failed"}, b""
+        return 200, {PARITY_HEADER: "ok" if job["result"]["parity"]["ok"] is True else "failed"}, b""
     error = job.get("error") or {}
     return error.get("status", status), {"content-type": "application/problem+json"}, json.dumps(error).encode()
 
@@ -162,7 +162,7 @@ def judge(status, headers, body):
     if status == 200:
         parity = headers.get(PARITY_HEADER, "")
         return "200 converted", None if parity.split(";")[0].strip() == "ok" else "converted, but parity is %r" % parity
-    if status not in REFUSALS:
+    if status not in (*REFUSALS, CRASHED[0]):
         return str(status), "status %d is not documented for this" % status
     try:
         problem = json.loads(body)
@@ -170,7 +170,12 @@ def judge(status, headers, body):
         sound = headers["content-type"].startswith("application/problem+json") and problem["status"] == status and problem["title"]
     except (ValueError, KeyError, TypeError):
         return str(status), "no problem+json with a code: %r" % body[:200]
-    return "%d %s" % (status, code), None if sound else "problem+json is not sound: %r" % body[:200]
+    answer = "%d %s" % (status, code)
+    if not sound:
+        return answer, "problem+json is not sound: %r" % body[:200]
+    if status == CRASHED[0] and code != CRASHED[1]:
+        return answer, "an internal error: %r" % body[:300]
+    return answer, None
 
 
 class Tally:

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* h5pt convert and h5pt inspect: the same run, with and without an output directory. */
+#include "convert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+enum long_option {
+    OPTION_FORMATS = 256,
+    OPTION_PARITY,
+    OPTION_JSON,
+    OPTION_DUMP,
+};
+
+static const struct option long_options[] = {
+    {"formats", required_argument, NULL, OPTION_FORMATS}, {"parity", required_argument, NULL, OPTION_PARITY},
+    {"json", no_argument, NULL, OPTION_JSON},             {"dump", required_argument, NULL, OPTION_DUMP},
+    {"output", required_argument, NULL, 'o'},             {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+struct arguments {
+    const char *input, *output;
+    bool json, help;
+    struct convert_request request;
+};
+
+static const char convert_help[] =
+    "Usage: h5pt convert IN.h5 -o DIR [options]\n\n"
+    "Converts a Keras model file. DIR gets model.pt (the weights), model.py (the module) and report.json.\n\n"
+    "  -o, --output DIR        where to write; made when it is not there\n"
+    "      --formats LIST      pt,py (default: both)\n"
+    "      --parity MODE       full, quick or off: how the result is checked against the model (default: full)\n"
+    "      --json              print the report instead of the summary\n"
+    "      --dump LIST         keras,torch: print the graphs, one node a line\n\n"
+    "In Python: from model import load; net = load(\"model.pt\")\n";
+
+static const char inspect_help[] =
+    "Usage: h5pt inspect IN.h5 [--json] [--dump keras,torch]\n\n"
+    "Says what is in the file and whether it would convert. Nothing is written.\n";
+
+static int parse_dump(const char *text, struct convert_request *request)
+{
+    while (*text) {
+        size_t n = strcspn(text, ",");
+        if (n == 5 && memcmp(text, "keras", n) == 0)
+            request->dump_keras = true;
+        else if (n == 5 && memcmp(text, "torch", n) == 0)
+            request->dump_torch = true;
+        else
+            return -1;
+        text += n + (text[n] == ',');
+    }
+    return 0;
+}
+
+/* 0, or an exit code after a message. */
+static int parse(int argc, char **argv, bool writes, struct arguments *ret)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    int option;
+    optind = 1;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "ho:", long_options, NULL)) != -1) {
+        switch (option) {
+        case 'o':
+            ret->output = optarg;
+            break;
+        case 'h':
+            ret->help = true;
+            break;
+        case OPTION_JSON:
+            ret->json = true;
+            break;
+        case OPTION_FORMATS:
+            if (convert_parse_formats(optarg, &ret->request.formats, &err) < 0)
+                return cli_usage(argv[0], "--formats: %s", err.message);
+            break;
+        case OPTION_PARITY:
+            if (convert_parse_parity(optarg, &ret->request.parity, &err) < 0)
+                return cli_usage(argv[0], "--parity: %s", err.message);
+            break;
+        case OPTION_DUMP:
+            if (parse_dump(optarg, &ret->request) < 0)
+                return cli_usage(argv[0], "--dump takes keras, torch or both");
+            break;
+        default:
+            return cli_usage(argv[0], "\"%s\" is not known or lacks its value", argv[optind - 1]);
+        }
+    }
+    if (ret->help)
+        return 0;
+    if (optind + 1 != argc)
+        return cli_usage(argv[0], "one model file is needed");
+    ret->input = argv[optind];
+    if (writes && !ret->output)
+        return cli_usage(argv[0], "-o DIR is needed");
+    return !writes && ret->output ? cli_usage(argv[0], "nothing is written: -o has no use") : 0;
+}
+
+/* Makes the directory, and those above it, when they are not there. */
+static int make_directory(const char *path)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return -1;
+    for (char *p = copy + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        (void)mkdir(copy, 0777);
+        *p = '/';
+    }
+    int status = mkdir(copy, 0777) == 0 || errno == EEXIST ? 0 : -1;
+    free(copy);
+    return status;
+}
+
+static int open_files(struct arguments *a, struct h5pt_error *err)
+{
+    a->request.input = open(a->input, O_RDONLY | O_CLOEXEC);
+    if (a->request.input < 0)
+        return h5pt_fail_errno(err, H5PT_IO, a->input, "The file cannot be opened");
+    if (!a->output)
+        return 0;
+    if (make_directory(a->output) == 0)
+        a->request.output_dir = open(a->output, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (a->request.output_dir < 0)
+        return h5pt_fail_errno(err, H5PT_IO, a->output, "The directory cannot be made or opened");
+    return 0;
+}
+
+/* ---- the summary ---- */
+
+static void show_progress(void *context, enum convert_stage stage, double fraction)
+{
+    (void)context;
+    (void)fprintf(stderr, "\r\033[K%s", convert_stage_name(stage));
+    if (fraction > 0)
+        (void)fprintf(stderr, " %3.0f %%", fraction * 100);
+    (void)fflush(stderr);
+}
+
+static void print_findings(const json_t *list)
+{
+    size_t i;
+    const json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        const char *layer = json_string_value(json_object_get(item, "layer"));
+        (void)printf("  %s %s%s%s\n", json_string_value(json_object_get(item, "code")), layer, *layer ? ": " : "",
+                     json_string_value(json_object_get(item, "message")));
+    }
+}
+
+static void print_parity(const json_t *parity)
+{
+    if (!json_is_object(parity)) {
+        (void)printf("parity: not checked\n");
+        return;
+    }
+    (void)printf("parity: %s, max abs error %.3g, relative %.3g, %zu input sets\n",
+                 json_is_true(json_object_get(parity, "ok")) ? "ok" : "FAILED",
+                 json_number_value(json_object_get(parity, "max_abs")),
+                 json_number_value(json_object_get(parity, "max_rel")), json_array_size(json_object_get(parity, "cases")));
+    const json_t *divergence = json_object_get(parity, "first_divergence");
+    if (json_is_object(divergence))
+        (void)printf("  the two part at layer %s (%s), inputs \"%s\"\n",
+                     json_string_value(json_object_get(divergence, "layer")),
+                     json_string_value(json_object_get(divergence, "class")),
+                     json_string_value(json_object_get(divergence, "case")));
+}
+
+static void print_summary(const struct arguments *a, const json_t *report)
+{
+    const json_t *source = json_object_get(report, "source"), *model = json_object_get(report, "model");
+    const char *version = json_string_value(json_object_get(source, "keras_version"));
+    const char *verdict = json_string_value(json_object_get(report, "verdict"));
+    bool converts = strcmp(verdict, "converted") == 0;
+    (void)printf("%s: %s of Keras %s, %lld layers, %lld parameters\n", a->input,
+                 json_string_value(json_object_get(source, "class")), version ? version : "1",
+                 (long long)json_integer_value(json_object_get(model, "layers")),
+                 (long long)json_integer_value(json_object_get(model, "parameters")));
+    if (a->output)
+        print_parity(json_object_get(report, "parity"));
+    print_findings(json_object_get(report, "warnings"));
+    if (!a->output)
+        (void)printf("%s\n", converts ? "would convert" : "would be refused:");
+    else if (converts)
+        (void)printf("written to %s; in Python there: from model import load; net = load(\"model.pt\")\n", a->output);
+    else
+        (void)printf("%s:\n", strcmp(verdict, "refused") == 0 ? "refused" : "not written, parity failed");
+    print_findings(json_object_get(report, "refusals"));
+}
+
+static int exit_code(enum convert_verdict verdict)
+{
+    switch (verdict) {
+    case CONVERT_CONVERTED:
+        return 0;
+    case CONVERT_REFUSED:
+        return h5pt_code_exit(H5PT_UNSUPPORTED_LAYER);
+    case CONVERT_PARITY_FAILED:
+        return h5pt_code_exit(H5PT_PARITY_FAILED);
+    }
+    return h5pt_code_exit(H5PT_INTERNAL);
+}
+
+static int run(struct arguments *a)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    struct convert_result result = {.report = NULL};
+    struct strbuf dump = STRBUF_INIT;
+    int code = 0;
+    if (isatty(STDERR_FILENO))
+        a->request.progress = show_progress;
+    a->request.dump = &dump;
+    if (open_files(a, &err) == 0 && convert_run(&a->request, &result, &err) == 0)
+        code = exit_code(result.verdict);
+    if (a->request.progress)
+        (void)fprintf(stderr, "\r\033[K");
+    if (err.code)
+        code = cli_fail(&err);
+    (void)fputs(strbuf_text(&dump), stdout);
+    if (result.report && a->json) {
+        (void)json_dumpf(result.report, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+        (void)printf("\n");
+    } else if (result.report && !dump.length) {
+        print_summary(a, result.report);
+    }
+    if (fflush(stdout) != 0 && code == 0)
+        code = h5pt_code_exit(H5PT_IO);
+    json_decref(result.report);
+    strbuf_release(&dump);
+    return code;
+}
+
+static int command(int argc, char **argv, bool writes)
+{
+    struct arguments a = {.request = {.input = -1, .output_dir = -1}};
+    int code = parse(argc, argv, writes, &a);
+    if (code)
+        return code;
+    if (a.help) {
+        (void)fputs(writes ? convert_help : inspect_help, stdout);
+        return 0;
+    }
+    code = run(&a);
+    if (a.request.input >= 0)
+        (void)close(a.request.input);
+    if (a.request.output_dir >= 0)
+        (void)close(a.request.output_dir);
+    return code;
+}
+
+int cli_convert(int argc, char **argv)
+{
+    return command(argc, argv, true);
+}
+
+int cli_inspect(int argc, char **argv)
+{
+    return command(argc, argv, false);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What this build can do and is made of, from the tables. */
+#include <string.h>
+
+#include <zip.h>
+
+#include "base/words.h"
+#include "convert.h"
+#include "layers/activation.h"
+#include "layers/layer.h"
+
+static const char *const stage_names[CONVERT_STAGE_COUNT] = {"read", "graph", "lower", "write", "parity", "report"};
+static const char *const verdict_names[] = {"converted", "refused", "parity_failed"};
+static const char format_names[] = "pt py"; /* in the order of enum convert_format */
+static const char parity_names[] = "full quick off";
+
+const char *convert_stage_name(enum convert_stage stage)
+{
+    return stage_names[stage];
+}
+
+const char *convert_verdict_name(enum convert_verdict verdict)
+{
+    return verdict_names[verdict];
+}
+
+int convert_parse_formats(const char *text, unsigned *ret, struct h5pt_error *err)
+{
+    unsigned formats = 0;
+    while (*text) {
+        size_t n = strcspn(text, ",");
+        char name[16] = "";
+        if (n < sizeof name)
+            memcpy(name, text, n);
+        int index = word_index(format_names, name);
+        if (index < 0)
+            return h5pt_fail(err, H5PT_USAGE, "formats", "\"%.*s\" is no format; there are: %s", n > 40 ? 40 : (int)n, text,
+                             format_names);
+        formats |= 1u << index;
+        text += n + (text[n] == ',');
+    }
+    if (!formats)
+        return h5pt_fail(err, H5PT_USAGE, "formats", "No format is named; there are: %s", format_names);
+    *ret = formats;
+    return 0;
+}
+
+int convert_parse_parity(const char *text, enum convert_parity *ret, struct h5pt_error *err)
+{
+    int index = word_index(parity_names, text);
+    if (index < 0)
+        return h5pt_fail(err, H5PT_USAGE, "parity", "\"%.40s\" is no parity mode; there are: %s", text, parity_names);
+    *ret = (enum convert_parity)index;
+    return 0;
+}
+
+/* The words of a table's text as a JSON list. */
+static json_t *word_list(const char *words)
+{
+    json_t *list = json_array();
+    const char *word;
+    size_t length;
+    while ((word = word_next(&words, &length)))
+        (void)json_array_append_new(list, json_stringn(word, length));
+    return list;
+}
+
+static json_t *layer_list(void)
+{
+    json_t *list = json_array();
+    const struct layer_class *class;
+    for (size_t i = 0; (class = layer_class_at(i)); i++)
+        (void)json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "class", class->name, "aliases",
+                                                    word_list(class->aliases), "versions", word_list(class->versions)));
+    return list;
+}
+
+static json_t *activation_list(void)
+{
+    json_t *list = json_array();
+    const char *names;
+    for (size_t i = 0; (names = activation_names(i)); i++)
+        (void)json_array_extend(list, word_list(names));
+    return list;
+}
+
+json_t *convert_capabilities(void)
+{
+    return json_pack("{s:o, s:o, s:o, s:o}", "layers", layer_list(), "activations", activation_list(), "formats",
+                     word_list(format_names), "parity", word_list(parity_names));
+}
+
+json_t *convert_version(void)
+{
+    char hdf5[32];
+    return json_pack("{s:s, s:{s:s, s:s, s:s}}", "version", H5PT_VERSION, "libraries", "hdf5",
+                     source_library_version(hdf5), "libzip", zip_libzip_version(), "jansson", JANSSON_VERSION);
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "convert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/words.h"
+#include "keras/model.h"
+#include "layers/lower.h"
+#include "parity/parity.h"
+#include "report.h"
+#include "torch/graph.h"
+#include "write/digest.h"
+#include "write/python.h"
+#include "write/state_dict.h"
+
+/* One conversion under way. */
+struct conversion {
+    const struct convert_request *request;
+    struct h5pt_error *err;
+    struct arena *arena;
+    struct source *source;
+    struct findings refusals, warnings;
+    struct keras_model model;
+    struct torch_graph graph;
+    struct lowered *value_of;
+    struct parity_result parity;
+    struct report_facts facts;
+    char sha256[DIGEST_TEXT_SIZE];
+    int state_dict; /* the open model.pt, under its temporary name, or -1 */
+    double stage_start;
+    enum convert_stage stage;
+};
+
+static const char pt_name[] = "model.pt", py_name[] = "model.py", report_name[] = "report.json";
+static const char temporary_prefix[] = ".h5pt-";
+
+/* ---- stages ---- */
+
+static double now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void enter(struct conversion *c, enum convert_stage stage)
+{
+    double now = now_ms();
+    c->facts.stage_ms[c->stage] += now - c->stage_start;
+    c->stage = stage;
+    c->stage_start = now;
+    if (c->request->progress)
+        c->request->progress(c->request->context, stage, 0);
+}
+
+static void parity_progress(void *context, double fraction)
+{
+    const struct conversion *c = context;
+    if (c->request->progress)
+        c->request->progress(c->request->context, CONVERT_STAGE_PARITY, fraction);
+}
+
+/* ---- files ---- */
+
+static void temporary_name(const char *name, char ret[64])
+{
+    (void)snprintf(ret, 64, "%s%s", temporary_prefix, name);
+}
+
+/* An empty file under a temporary name; -1 with an error. */
+static int create(struct conversion *c, const char *name)
+{
+    char temporary[64];
+    temporary_name(name, temporary);
+    (void)unlinkat(c->request->output_dir, temporary, 0);
+    int fd = openat(c->request->output_dir, temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    return fd >= 0 ? fd : h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be created");
+}
+
+static int publish(struct conversion *c, const char *name)
+{
+    char temporary[64];
+    temporary_name(name, temporary);
+    if (renameat(c->request->output_dir, temporary, c->request->output_dir, name) < 0)
+        return h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be given its name");
+    return 0;
+}
+
+static void discard(const struct conversion *c, const char *name)
+{
+    char temporary[64];
+    temporary_name(name, temporary);
+    (void)unlinkat(c->request->output_dir, temporary, 0);
+}
+
+static int write_all(struct conversion *c, int fd, const char *name, const char *text, size_t length)
+{
+    while (length) {
+        ssize_t n = write(fd, text, length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return h5pt_fail_errno(c->err, errno == ENOSPC ? H5PT_DISK_FULL : H5PT_IO, name, "The file cannot be written");
+        text += n;
+        length -= (size_t)n;
+    }
+    return fsync(fd) == 0 ? 0 : h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be written");
+}
+
+/* Writes a text under its temporary name; fills the artifact (may be NULL). */
+static int write_text(struct conversion *c, const char *name, const char *text, size_t length, struct artifact *ret)
+{
+    int fd = create(c, name);
+    if (fd < 0)
+        return -1;
+    int status = write_all(c, fd, name, text, length);
+    if (status == 0 && ret)
+        status = digest_file(fd, &ret->bytes, ret->sha256, c->err);
+    (void)close(fd);
+    return status;
+}
+
+/* What an earlier conversion into the same directory left must not be taken for the result of this one. */
+static void remove_old(const struct conversion *c)
+{
+    static const char *const names[] = {pt_name, py_name, report_name};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        (void)unlinkat(c->request->output_dir, names[i], 0);
+}
+
+/* ---- the pipeline ---- */
+
+static bool refused(const struct conversion *c)
+{
+    return c->refusals.count > 0;
+}
+
+static int read_source(struct conversion *c)
+{
+    enter(c, CONVERT_STAGE_READ);
+    if (source_open(c->request->input, c->request->limits, &c->source, c->err) < 0)
+        return -1;
+    c->facts.source = c->source;
+    if (digest_file(c->request->input, &c->facts.source_bytes, c->sha256, c->err) < 0)
+        return -1;
+    c->facts.source_sha256 = c->sha256;
+    return 0;
+}
+
+static int read_graph(struct conversion *c)
+{
+    enter(c, CONVERT_STAGE_GRAPH);
+    if (keras_model_read(c->source, c->arena, &c->refusals, &c->warnings, &c->model, c->err) < 0)
+        return -1;
+    c->facts.model = &c->model;
+    if (c->refusals.broken || c->warnings.broken)
+        return h5pt_fail_memory(c->err);
+    if (c->request->dump_keras && c->request->dump)
+        keras_model_dump(&c->model, c->request->dump);
+    return 0;
+}
+
+static int lower_graph(struct conversion *c)
+{
+    struct h5pt_error why = H5PT_ERROR_INIT;
+    enter(c, CONVERT_STAGE_LOWER);
+    if (lower_model(&c->model, c->arena, &c->graph, &c->value_of, &why) < 0) {
+        if (why.code == H5PT_OUT_OF_MEMORY)
+            return h5pt_fail_memory(c->err);
+        findings_add(&c->refusals, why.code, why.where, "", "%s", why.message);
+        return 0;
+    }
+    c->facts.graph = &c->graph;
+    if (c->request->dump_torch && c->request->dump)
+        torch_dump(&c->graph, c->request->dump);
+    return 0;
+}
+
+static struct artifact *add_artifact(struct conversion *c, const char *name, const char *how_to_load)
+{
+    struct artifact *a = &c->facts.artifacts[c->facts.artifact_count++];
+    *a = (struct artifact){.name = name, .how_to_load = how_to_load};
+    return a;
+}
+
+static int write_python(struct conversion *c)
+{
+    struct strbuf text = STRBUF_INIT;
+    int status = python_write(&c->graph, &text, c->err);
+    if (status == 0)
+        status = write_text(c, py_name, strbuf_text(&text), text.length,
+                            add_artifact(c, py_name, "from model import load; net = load(\"model.pt\")"));
+    strbuf_release(&text);
+    return status;
+}
+
+/* The state_dict is written also when only model.py is wanted: the parity check reads it back. */
+static int write_artifacts(struct conversion *c)
+{
+    enter(c, CONVERT_STAGE_WRITE);
+    struct artifact unwanted;
+    struct artifact *a = &unwanted;
+    if (c->request->formats & CONVERT_PT)
+        a = add_artifact(c, pt_name, "");
+    c->state_dict = create(c, pt_name);
+    if (c->state_dict < 0 || state_dict_write(&c->graph, c->source, c->state_dict, a, c->err) < 0)
+        return -1;
+    return c->request->formats & CONVERT_PY ? write_python(c) : 0;
+}
+
+static int check_parity(struct conversion *c)
+{
+    if (c->request->parity == CONVERT_PARITY_OFF)
+        return 0;
+    enter(c, CONVERT_STAGE_PARITY);
+    struct parity_options options = {
+        .quick = c->request->parity == CONVERT_PARITY_QUICK,
+        .memory = c->request->parity_memory,
+        .progress = parity_progress,
+        .context = c,
+    };
+    struct h5pt_error why = H5PT_ERROR_INIT;
+    struct state_dict *dict = NULL;
+    int status = state_dict_open(c->state_dict, &dict, c->err);
+    if (status == 0 && parity_run(&c->model, &c->graph, c->value_of, c->source, dict, &options, &c->parity, &why) < 0) {
+        /* A model that cannot be checked is not handed out. */
+        if (h5pt_code_exit(why.code) == h5pt_code_exit(H5PT_SHAPE_UNKNOWN) || why.code == H5PT_INTERNAL) {
+            findings_add(&c->refusals, why.code, why.where, "parity", "%s", why.message);
+        } else {
+            *c->err = why;
+            status = -1;
+        }
+    } else if (status == 0) {
+        c->facts.parity = &c->parity;
+    }
+    state_dict_close(dict);
+    return status;
+}
+
+static int finish(struct conversion *c)
+{
+    bool failed = c->facts.parity && !c->facts.parity->ok;
+    c->facts.verdict = refused(c) ? CONVERT_REFUSED : failed ? CONVERT_PARITY_FAILED : CONVERT_CONVERTED;
+    if (c->facts.verdict != CONVERT_CONVERTED) {
+        c->facts.artifact_count = 0;
+        return 0;
+    }
+    for (int i = 0; i < c->facts.artifact_count && c->request->output_dir >= 0; i++)
+        if (publish(c, c->facts.artifacts[i].name) < 0)
+            return -1;
+    return 0;
+}
+
+static int write_report(struct conversion *c, json_t **ret)
+{
+    enter(c, CONVERT_STAGE_REPORT);
+    json_t *report = report_build(&c->facts);
+    if (!report)
+        return h5pt_fail_memory(c->err);
+    int status = 0;
+    if (c->request->output_dir >= 0) {
+        char *text = json_dumps(report, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+        status = text ? write_text(c, report_name, text, strlen(text), NULL) : h5pt_fail_memory(c->err);
+        if (status == 0)
+            status = publish(c, report_name);
+        if (status == 0 && fsync(c->request->output_dir) < 0)
+            status = h5pt_fail_errno(c->err, H5PT_IO, report_name, "The directory cannot be written");
+        free(text);
+    }
+    if (status == 0)
+        *ret = report;
+    else
+        json_decref(report);
+    return status;
+}
+
+static int run_stages(struct conversion *c)
+{
+    if (read_source(c) < 0 || read_graph(c) < 0)
+        return -1;
+    if (!refused(c) && lower_graph(c) < 0)
+        return -1;
+    if (c->request->output_dir < 0)
+        return finish(c);
+    remove_old(c);
+    if (!refused(c) && (write_artifacts(c) < 0 || check_parity(c) < 0))
+        return -1;
+    return finish(c);
+}
+
+int convert_run(const struct convert_request *request, struct convert_result *ret, struct h5pt_error *err)
+{
+    struct h5pt_error local = H5PT_ERROR_INIT;
+    struct convert_request with_defaults = *request;
+    if (!with_defaults.formats)
+        with_defaults.formats = CONVERT_PT | CONVERT_PY;
+    struct conversion c = {
+        .request = &with_defaults,
+        .err = &local,
+        .arena = arena_new(),
+        .state_dict = -1,
+        .stage_start = now_ms(),
+    };
+    int status = -1;
+    if (!c.arena) {
+        (void)h5pt_fail_memory(&local);
+        goto out;
+    }
+    c.refusals.arena = c.warnings.arena = c.arena;
+    c.facts.refusals = &c.refusals;
+    c.facts.warnings = &c.warnings;
+    json_t *report = NULL;
+    if (run_stages(&c) < 0 || write_report(&c, &report) < 0)
+        goto out;
+    *ret = (struct convert_result){.verdict = c.facts.verdict, .report = report};
+    status = 0;
+out:
+    if (c.state_dict >= 0)
+        (void)close(c.state_dict);
+    if (request->output_dir >= 0) {
+        discard(&c, pt_name);
+        discard(&c, py_name);
+        discard(&c, report_name);
+    }
+    keras_model_release(&c.model);
+    source_close(c.source);
+    arena_free(c.arena);
+    if (status < 0 && err && !err->code)
+        *err = local;
+    return status;
+}

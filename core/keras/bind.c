@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Finds the tensor of every weight. The group of a layer holds its weights; the group of a nested model holds those of all
+ * its layers in one list. Names decide first: the last component is the weight ("kernel"), the ones before name the layer.
+ * Names can lie (a layer that was renamed keeps the names of its variables): when they do not fit as a whole, the order
+ * decides, which Keras keeps as trainable weights first, then the others; then every shape must fit, and every last
+ * component that can be read must agree. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "keras/build.h"
+
+/* One weight to be bound, and one tensor of the group. */
+struct wanted {
+    struct keras_layer *layer;
+    struct keras_weight *weight;
+};
+
+struct group {
+    const struct source_layer *source;
+    size_t wanted_count, wanted_capacity;
+    struct wanted *wanted; /* owned */
+};
+
+/* "block/dense_1/kernel:0_2" → the component before the last ("dense_1") and the last without its tail ("kernel"). */
+struct weight_name {
+    const char *layer;
+    size_t layer_length;
+    const char *slot;
+    size_t slot_length;
+};
+
+static struct weight_name split_name(const char *name)
+{
+    struct weight_name n = {.slot = name};
+    const char *slash = strrchr(name, '/');
+    if (slash) {
+        n.slot = slash + 1;
+        n.layer = name;
+        for (const char *p = name; p < slash; p++)
+            if (*p == '/')
+                n.layer = p + 1;
+        n.layer_length = (size_t)(slash - n.layer);
+    }
+    n.slot_length = strcspn(n.slot, ":");
+    return n;
+}
+
+static bool text_is(const char *text, size_t length, const char *wanted)
+{
+    return strlen(wanted) == length && memcmp(text, wanted, length) == 0;
+}
+
+/* "kernel" and "kernel_1" both name the slot "kernel"; so do "dense_W"-like names of no slot: then nothing is said. */
+static bool slot_is(const struct weight_name *name, const char *slot)
+{
+    size_t n = strlen(slot);
+    if (name->slot_length < n || memcmp(name->slot, slot, n) != 0)
+        return false;
+    if (name->slot_length == n)
+        return true;
+    if (name->slot[n] != '_' || name->slot_length == n + 1)
+        return false;
+    for (size_t i = n + 1; i < name->slot_length; i++)
+        if (name->slot[i] < '0' || name->slot[i] > '9')
+            return false;
+    return true;
+}
+
+/* True when the component of the name can be the slot: it is, or it is no slot of the layer at all. */
+static bool slot_agrees(const struct weight_name *name, const struct wanted *w)
+{
+    if (slot_is(name, w->weight->slot))
+        return true;
+    for (int i = 0; i < w->layer->weight_count; i++)
+        if (slot_is(name, w->layer->weights[i].slot))
+            return false;
+    return true;
+}
+
+static bool fits(const struct source_tensor *tensor, const struct wanted *w)
+{
+    return shape_equal(&tensor->shape, &w->weight->shape);
+}
+
+/* The tensor whose name says layer and slot, when there is exactly one. `alone`: the group belongs to this layer only. */
+static const struct source_tensor *find_by_name(const struct group *g, const struct wanted *w, bool alone)
+{
+    const struct source_tensor *found = NULL;
+    for (size_t i = 0; i < g->source->tensor_count; i++) {
+        const struct source_tensor *t = &g->source->tensors[i];
+        struct weight_name name = split_name(t->name);
+        if (!slot_is(&name, w->weight->slot) ||
+            !(alone || (name.layer && text_is(name.layer, name.layer_length, w->layer->name))))
+            continue;
+        if (found)
+            return NULL;
+        found = t;
+    }
+    return found;
+}
+
+/* All by name, with fitting shapes, or none. */
+static bool bind_by_name(struct group *g, bool alone)
+{
+    for (size_t i = 0; i < g->wanted_count; i++) {
+        const struct source_tensor *t = find_by_name(g, &g->wanted[i], alone);
+        if (!t || !fits(t, &g->wanted[i]))
+            return false;
+        g->wanted[i].weight->tensor = t;
+    }
+    return true;
+}
+
+static bool moves_statistics(const struct keras_weight *weight)
+{
+    return strncmp(weight->slot, "moving_", 7) == 0 || strcmp(weight->slot, "mean") == 0 ||
+           strcmp(weight->slot, "variance") == 0 || strcmp(weight->slot, "count") == 0;
+}
+
+static bool weight_trainable(const struct wanted *w)
+{
+    return w->layer->trainable && !moves_statistics(w->weight);
+}
+
+/* All by order: first the trainable ones (`split`), then the rest; or simply layer by layer. */
+static bool bind_by_order(struct group *g, bool split)
+{
+    size_t position = 0;
+    if (g->source->tensor_count != g->wanted_count)
+        return false;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < g->wanted_count; i++) {
+            struct wanted *w = &g->wanted[i];
+            bool first = !split || weight_trainable(w);
+            if (first != (pass == 0))
+                continue;
+            const struct source_tensor *t = &g->source->tensors[position++];
+            struct weight_name name = split_name(t->name);
+            if (!fits(t, w) || !slot_agrees(&name, w))
+                return false;
+            w->weight->tensor = t;
+        }
+    }
+    return true;
+}
+
+static void refuse_weight(struct builder *b, const struct group *g, const struct wanted *w, bool alone)
+{
+    const struct source_tensor *t = find_by_name(g, w, alone);
+    char need[SHAPE_TEXT_SIZE], have[SHAPE_TEXT_SIZE];
+    if (t && !fits(t, w))
+        findings_add(b->refusals, H5PT_WEIGHTS_SHAPE, w->layer->path, w->weight->slot,
+                     "The weight \"%s\" needs the shape %s, but %s has %s", w->weight->slot,
+                     shape_text(&w->weight->shape, need), t->object, shape_text(&t->shape, have));
+    else if (!t)
+        findings_add(b->refusals, H5PT_WEIGHTS_MISSING, w->layer->path, w->weight->slot,
+                     "The weight \"%s\" of shape %s is not among the %zu in the group \"%.80s\"", w->weight->slot,
+                     shape_text(&w->weight->shape, need), g->source->tensor_count, g->source->name);
+}
+
+static void bind_group(struct builder *b, struct group *g, bool alone)
+{
+    bool complete = !alone || g->source->tensor_count == g->wanted_count;
+    if (complete && (bind_by_name(g, alone) || bind_by_order(g, true) || bind_by_order(g, false)))
+        return;
+    size_t before = b->refusals->count;
+    for (size_t i = 0; i < g->wanted_count; i++)
+        refuse_weight(b, g, &g->wanted[i], alone);
+    if (b->refusals->count == before)
+        findings_add(b->refusals, H5PT_WEIGHTS_MISSING, g->source->name, "weight_names",
+                     "The group \"%.80s\" has %zu weights, %zu are needed, and names and shapes do not tell which is which",
+                     g->source->name, g->source->tensor_count, g->wanted_count);
+}
+
+static int add_wanted(struct builder *b, struct group *g, struct keras_layer *layer)
+{
+    for (int i = 0; i < layer->weight_count; i++) {
+        if (g->wanted_count == g->wanted_capacity) {
+            size_t capacity = g->wanted_capacity ? g->wanted_capacity * 2 : 64;
+            struct wanted *wanted = realloc(g->wanted, capacity * sizeof *wanted);
+            if (!wanted)
+                return h5pt_fail_memory(b->err);
+            g->wanted = wanted;
+            g->wanted_capacity = capacity;
+        }
+        g->wanted[g->wanted_count++] = (struct wanted){layer, &layer->weights[i]};
+        layer->source = g->source;
+    }
+    return 0;
+}
+
+/* The weights of an entry and everything nested in it; *ret_known is cleared when some layer's weights are not known. */
+static int collect(struct builder *b, struct group *g, struct network_layer *entry, bool *ret_known)
+{
+    if (!entry->nested) {
+        if (!entry->layer->built && strcmp(entry->class_name, "InputLayer") != 0)
+            *ret_known = false;
+        return add_wanted(b, g, entry->layer);
+    }
+    for (size_t i = 0; i < entry->nested->layer_count; i++)
+        if (collect(b, g, &entry->nested->layers[i], ret_known) < 0)
+            return -1;
+    return 0;
+}
+
+static const struct source_layer *find_source(const struct builder *b, const char *name)
+{
+    for (size_t i = 0; i < source_layer_count(b->source); i++)
+        if (strcmp(source_layer(b->source, i)->name, name) == 0)
+            return source_layer(b->source, i);
+    return NULL;
+}
+
+static int bind_entry(struct builder *b, struct network_layer *entry)
+{
+    static const struct source_layer empty = {.name = "", .tensor_count = 0};
+    struct group g = {.source = find_source(b, entry->name)};
+    bool known = true;
+    if (!g.source)
+        g.source = &empty;
+    int status = collect(b, &g, entry, &known);
+    if (status == 0 && g.wanted_count) {
+        if (g.source == &empty)
+            findings_add(b->refusals, H5PT_WEIGHTS_MISSING, entry->name, "layer_names",
+                         "The file has no weights for \"%.80s\"", entry->name);
+        else
+            bind_group(b, &g, !entry->nested);
+    } else if (status == 0 && known && g.source->tensor_count) {
+        findings_add(b->refusals, H5PT_WEIGHTS_UNUSED, entry->name, "weight_names",
+                     "The file has %zu weights for \"%.80s\", which needs none", g.source->tensor_count, entry->name);
+    }
+    free(g.wanted);
+    return status;
+}
+
+int bind_weights(struct builder *b, struct network *root)
+{
+    for (size_t i = 0; i < root->layer_count; i++)
+        if (bind_entry(b, &root->layers[i]) < 0)
+            return -1;
+    return 0;
+}

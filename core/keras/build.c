@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keras/build.h"
+
+#include <string.h>
+
+#include "base/json.h"
+#include "base/words.h"
+#include "layers/embedding.h"
+#include "layers/layer.h"
+
+/* Doubles an array of pointers in the arena when it is full. */
+static int grow(struct builder *b, void *array_address, int count, int *capacity)
+{
+    void ***array = array_address;
+    if (count < *capacity)
+        return 0;
+    int wanted = *capacity ? *capacity * 2 : 64;
+    void **fresh = ARENA_ARRAY(b->arena, void *, (size_t)wanted);
+    if (!fresh)
+        return h5pt_fail_memory(b->err);
+    if (count)
+        memcpy(fresh, *array, (size_t)count * sizeof *fresh);
+    *array = fresh;
+    *capacity = wanted;
+    return 0;
+}
+
+/* The name of a dtype policy in any of its serialized forms. */
+static const char *policy_name(const json_t *dtype)
+{
+    if (json_is_object(dtype))
+        dtype = json_object_get(json_object_get(dtype, "config"), "name");
+    return json_string_value(dtype);
+}
+
+static void check_policy(struct builder *b, const struct keras_layer *layer)
+{
+    const json_t *dtype = json_object_get(layer->json, "dtype");
+    if (!dtype || json_is_null(dtype) || strcmp(layer->class->name, "InputLayer") == 0)
+        return;
+    const char *name = policy_name(dtype);
+    if (!name || strcmp(name, "float32") != 0)
+        findings_add(b->refusals, H5PT_UNSUPPORTED_DTYPE, layer->path, "dtype",
+                     "The layer computes in \"%.60s\"; only float32 is supported", name ? name : "an unknown policy");
+}
+
+/* Operations of a Keras 3 graph share names with layers (Add, Reshape …) but have neither of the keys that layers have. */
+static bool is_operation(const struct builder *b, const struct keras_layer *layer)
+{
+    return b->model->version.major >= 3 && strcmp(layer->class_name, "InputLayer") != 0 &&
+           !json_object_get(layer->json, "trainable") && !json_object_get(layer->json, "dtype");
+}
+
+static void refuse_class(struct builder *b, const struct keras_layer *layer)
+{
+    static const char tf_operations[] = "TFOpLambda SlicingOpLambda TensorFlowOpLayer ClassMethod InstanceMethod InstanceProperty";
+    const char *function = json_string_value(json_object_get(layer->json, "function"));
+    if (word_index(tf_operations, layer->class_name) >= 0)
+        findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, layer->path, "function",
+                     "The TensorFlow operation \"%.80s\" (%.80s) is not supported", function ? function : layer->name,
+                     layer->class_name);
+    else if (is_operation(b, layer))
+        findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, layer->path, "class_name",
+                     "The Keras operation \"%.80s\" is not supported", layer->class_name);
+    else
+        findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "class_name",
+                     "The layer class \"%.80s\" is not supported", layer->class_name);
+}
+
+/* Finds the class and reads the configuration, once a layer. layer->class stays NULL when it is refused. */
+static int prepare(struct builder *b, struct keras_layer *layer)
+{
+    if (grow(b, &b->model->layers, b->model->layer_count, &b->layer_capacity) < 0)
+        return -1;
+    b->model->layers[b->model->layer_count++] = layer;
+    const struct layer_class *class = is_operation(b, layer) ? NULL : layer_class_find(layer->class_name);
+    if (!class) {
+        refuse_class(b, layer);
+        return 0;
+    }
+    struct config_reader reader;
+    size_t before = b->refusals->count;
+    layer->class = class;
+    layer->config = arena_alloc(b->arena, 1, class->handler->config_size);
+    if (!layer->config)
+        return h5pt_fail_memory(b->err);
+    if (config_begin(&reader, layer, b->model->version, b->arena, b->refusals, b->err) < 0)
+        return -1;
+    class->handler->read(&reader, layer->config, class->variant);
+    config_finish(&reader);
+    check_policy(b, layer);
+    if (b->refusals->count != before)
+        layer->class = NULL;
+    return 0;
+}
+
+static int declare_weights(struct builder *b, struct keras_layer *layer, const struct layer_shape *s)
+{
+    if (layer->built) {
+        for (int i = 0; i < s->weight_count; i++)
+            if (i >= layer->weight_count || !shape_equal(&layer->weights[i].shape, &s->weights[i].shape))
+                return h5pt_fail(b->err, H5PT_SHAPE_MISMATCH, NULL, "The calls of the shared layer need different weights");
+        return 0;
+    }
+    layer->built = true;
+    layer->weight_count = s->weight_count;
+    for (int i = 0; i < s->weight_count; i++)
+        layer->weights[i] = (struct keras_weight){.slot = s->weights[i].slot, .shape = s->weights[i].shape};
+    return 0;
+}
+
+/* Shapes, dtypes, weights and the mask of the outputs; a refusal when they do not work out. */
+static int infer(struct builder *b, struct keras_call *call, struct layer_shape *s)
+{
+    struct keras_layer *layer = call->layer;
+    const struct layer_class *class = layer->class;
+    bool takes_any = (class->flags & LAYER_ANY_DTYPE) != 0;
+    for (int i = 0; i < call->input_count; i++)
+        if (!takes_any && call->inputs[i]->dtype != DTYPE_F32)
+            return h5pt_fail(b->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; only float32 is supported here",
+                             dtype_name(call->inputs[i]->dtype));
+    bool input_layer = strcmp(class->name, "InputLayer") == 0;
+    if (!(class->flags & LAYER_MERGE) && call->input_count != (input_layer ? 0 : 1))
+        return h5pt_fail(b->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "inputs", "%s takes one tensor, but is called with %d",
+                         layer->class_name, call->input_count);
+    if ((class->flags & LAYER_MERGE) && call->input_count < 1)
+        return h5pt_fail(b->err, H5PT_GRAPH_INVALID, "inputs", "%s is called without tensors", layer->class_name);
+    if (class->handler->shape(s) < 0)
+        return -1;
+    if (s->outputs[0].rank > 0)
+        s->outputs[0].dims[0] = s->outputs[0].dims[0] < 0 ? DIM_UNKNOWN : s->outputs[0].dims[0];
+    return declare_weights(b, layer, s);
+}
+
+static bool any_masked(const struct keras_call *call)
+{
+    for (int i = 0; i < call->input_count; i++)
+        if (call->inputs[i]->masked)
+            return true;
+    return false;
+}
+
+static bool output_masked(struct builder *b, const struct keras_call *call)
+{
+    const struct layer_class *class = call->layer->class;
+    bool masked = any_masked(call);
+    if (masked && (class->flags & LAYER_HONOURS_MASK))
+        findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, call->layer->path, "mask",
+                     "A mask (from mask_zero or Masking) reaches %s, which would have to honour it", call->layer->class_name);
+    if (strcmp(class->name, "Embedding") == 0 && embedding_masks(call->layer->config))
+        return true;
+    return masked && (class->flags & LAYER_KEEPS_MASK);
+}
+
+static struct keras_value *value_new(struct builder *b, struct keras_call *call, int index)
+{
+    struct keras_value *value = ARENA_NEW(b->arena, struct keras_value);
+    if (!value) {
+        h5pt_fail_memory(b->err);
+        return NULL;
+    }
+    *value = (struct keras_value){.dtype = DTYPE_F32, .bad = true, .call = call, .index = index, .id = b->model->value_count++};
+    return value;
+}
+
+static int add_outputs(struct builder *b, struct keras_call *call, int count, const struct layer_shape *s)
+{
+    call->output_count = count;
+    call->outputs = ARENA_ARRAY(b->arena, struct keras_value *, (size_t)count + 1);
+    if (!call->outputs)
+        return h5pt_fail_memory(b->err);
+    bool masked = s && output_masked(b, call);
+    for (int i = 0; i < count; i++) {
+        struct keras_value *value = call->outputs[i] = value_new(b, call, i);
+        if (!value)
+            return -1;
+        if (s) {
+            value->shape = s->outputs[i];
+            value->dtype = s->output_dtypes[i];
+            value->masked = masked;
+            value->bad = false;
+        }
+    }
+    return 0;
+}
+
+static bool any_bad(const struct keras_call *call)
+{
+    for (int i = 0; i < call->input_count; i++)
+        if (call->inputs[i]->bad)
+            return true;
+    return false;
+}
+
+static int infer_outputs(struct builder *b, struct keras_call *call, int output_count)
+{
+    if (!call->layer->class || any_bad(call))
+        return add_outputs(b, call, output_count, NULL);
+    struct shape *shapes = ARENA_ARRAY(b->arena, struct shape, (size_t)call->input_count + 1);
+    enum dtype *dtypes = ARENA_ARRAY(b->arena, enum dtype, (size_t)call->input_count + 1);
+    if (!shapes || !dtypes)
+        return h5pt_fail_memory(b->err);
+    for (int i = 0; i < call->input_count; i++) {
+        shapes[i] = call->inputs[i]->shape;
+        dtypes[i] = call->inputs[i]->dtype;
+    }
+    struct layer_shape s = {
+        .layer = call->layer,
+        .config = call->layer->config,
+        .input_count = call->input_count,
+        .inputs = shapes,
+        .input_dtypes = dtypes,
+        .output_count = 1,
+        .err = b->err,
+    };
+    if (infer(b, call, &s) == 0)
+        return add_outputs(b, call, s.output_count, &s);
+    if (b->err->code == H5PT_OUT_OF_MEMORY)
+        return -1;
+    findings_add_error(b->refusals, call->layer->path, b->err);
+    return add_outputs(b, call, output_count, NULL);
+}
+
+struct keras_call *build_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs, int input_count,
+                              int output_count)
+{
+    struct keras_model *model = b->model;
+    if (model->call_count >= KERAS_MAX_CALLS) {
+        h5pt_fail(b->err, H5PT_LIMIT_EXCEEDED, layer->path, "The model has more than %d calls of layers", KERAS_MAX_CALLS);
+        return NULL;
+    }
+    if (layer->call_count == 0 && prepare(b, layer) < 0)
+        return NULL;
+    layer->call_count++;
+    struct keras_call *call = ARENA_NEW(b->arena, struct keras_call);
+    if (!call || grow(b, &model->calls, model->call_count, &b->call_capacity) < 0) {
+        h5pt_fail_memory(b->err);
+        return NULL;
+    }
+    *call = (struct keras_call){.layer = layer, .input_count = input_count, .inputs = inputs, .id = model->call_count};
+    model->calls[model->call_count++] = call;
+    return infer_outputs(b, call, output_count) < 0 ? NULL : call;
+}

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Networks → calls. Every node is made when something asks for its tensors, so the order of the layers in the file does not
+ * matter, and what no output needs is left out. Asking is done with an explicit stack: a chain in a hostile file may be
+ * longer than the C stack. Only nested models recurse, KERAS_MAX_NESTING deep. */
+#include <string.h>
+
+#include "keras/build.h"
+#include "layers/layer.h"
+
+enum node_state { NODE_NEW, NODE_BUSY, NODE_DONE };
+
+/* One node of one call of a network. */
+struct node {
+    enum node_state state;
+    struct network_layer *entry;
+    size_t index; /* among the nodes of the layer */
+    const json_t *keywords;
+    int ref_count, ref_capacity, next;
+    struct network_ref *refs;
+    int value_count;
+    struct keras_value **values;
+    struct node *below; /* on the stack */
+};
+
+/* One call of a functional network. */
+struct instance {
+    struct network *network;
+    struct node **nodes; /* per layer: node_count nodes (one for an InputLayer) */
+};
+
+struct value_list {
+    int count;
+    struct keras_value **values;
+};
+
+static int expand_network(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret);
+
+static bool is_input(const struct network_layer *entry)
+{
+    return !entry->nested && strcmp(entry->class_name, "InputLayer") == 0;
+}
+
+static const char *entry_path(const struct network_layer *entry)
+{
+    return entry->nested ? entry->nested->scope : entry->layer->path;
+}
+
+/* ---- reading a node ---- */
+
+struct ref_collector {
+    struct builder *b;
+    struct node *node;
+};
+
+static int collect_ref(void *context, const struct network_ref *ref)
+{
+    struct ref_collector *c = context;
+    struct node *node = c->node;
+    if (node->ref_count == node->ref_capacity) {
+        int capacity = node->ref_capacity ? node->ref_capacity * 2 : 4;
+        struct network_ref *refs = ARENA_ARRAY(c->b->arena, struct network_ref, (size_t)capacity);
+        if (!refs)
+            return h5pt_fail_memory(c->b->err);
+        if (node->ref_count)
+            memcpy(refs, node->refs, (size_t)node->ref_count * sizeof *refs);
+        node->refs = refs;
+        node->ref_capacity = capacity;
+    }
+    node->refs[node->ref_count++] = *ref;
+    return 0;
+}
+
+static void refuse_argument(struct builder *b, const struct network_layer *entry, const char *key)
+{
+    findings_add(b->refusals, H5PT_UNSUPPORTED_CALL_ARGUMENT, entry_path(entry), key,
+                 "%s is called with the argument \"%.60s\", which is not supported", entry->class_name, key);
+}
+
+static bool nothing(const json_t *value)
+{
+    if (!value || json_is_null(value))
+        return true;
+    if (!json_is_array(value))
+        return false;
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (!nothing(json_array_get(value, i)))
+            return false;
+    return true;
+}
+
+/* Keyword arguments: the inputs by name, and what changes nothing (no mask, not training). */
+static int read_keywords(struct ref_collector *c, const json_t *keywords, bool may_hold_inputs)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)keywords, key, value) {
+        if (nothing(value) || (strcmp(key, "training") == 0 && json_is_false(value)))
+            continue;
+        bool input = may_hold_inputs && c->node->ref_count == 0 && (strcmp(key, "inputs") == 0 || strcmp(key, "x") == 0);
+        if (input && network_visit_refs(value, collect_ref, c) == 0)
+            continue;
+        if (c->b->err->code)
+            return -1;
+        refuse_argument(c->b, c->node->entry, key);
+    }
+    return 0;
+}
+
+/* The keyword arguments of the older form: the fourth item of the first reference. */
+static const json_t *legacy_keywords(const json_t *node, int depth)
+{
+    struct network_ref ref;
+    if (network_is_ref(node, &ref))
+        return json_array_get(node, 3);
+    if (depth > 8)
+        return NULL;
+    if (json_is_array(node))
+        return legacy_keywords(json_array_get(node, 0), depth + 1);
+    if (json_is_object(node)) {
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)node, key, value) {
+            return legacy_keywords(value, depth + 1);
+        }
+    }
+    return NULL;
+}
+
+static int read_legacy_node(struct ref_collector *c, const json_t *json)
+{
+    if (network_visit_refs(json, collect_ref, c) < 0) {
+        if (c->b->err->code)
+            return -1;
+        refuse_argument(c->b, c->node->entry, "inputs");
+    }
+    return read_keywords(c, legacy_keywords(json, 0), false);
+}
+
+static int read_keras3_node(struct ref_collector *c, const json_t *json)
+{
+    const json_t *args = json_object_get(json, "args");
+    for (size_t i = 0; i < json_array_size(args); i++) {
+        const json_t *arg = json_array_get(args, i);
+        if (json_is_null(arg) || network_visit_refs(arg, collect_ref, c) == 0)
+            continue;
+        if (c->b->err->code)
+            return -1;
+        refuse_argument(c->b, c->node->entry, "args");
+    }
+    return read_keywords(c, json_object_get(json, "kwargs"), true);
+}
+
+static int read_node(struct builder *b, struct node *node)
+{
+    const json_t *json = json_array_get(node->entry->nodes, node->index);
+    struct ref_collector collector = {b, node};
+    if (json_is_object(json) && json_object_get(json, "args"))
+        return read_keras3_node(&collector, json);
+    return read_legacy_node(&collector, json);
+}
+
+/* ---- running nodes ---- */
+
+static struct keras_value *bad_value(struct builder *b)
+{
+    struct keras_value *value = ARENA_NEW(b->arena, struct keras_value);
+    if (!value) {
+        h5pt_fail_memory(b->err);
+        return NULL;
+    }
+    value->bad = true;
+    value->id = b->model->value_count++;
+    return value;
+}
+
+/* The node that a reference means; NULL after a refusal. */
+static struct node *locate(struct builder *b, const struct instance *instance, const struct network_ref *ref, bool from_outputs)
+{
+    struct network_layer *entry = network_find(instance->network, ref->layer);
+    if (!entry) {
+        findings_add(b->refusals, H5PT_GRAPH_INVALID, instance->network->name, "inbound_nodes",
+                     "A layer uses the output of \"%.80s\", which is not in the model", ref->layer);
+        return NULL;
+    }
+    size_t position = (size_t)(entry - instance->network->layers);
+    if (is_input(entry))
+        return &instance->nodes[position][0];
+    long long node = ref->node - (long long)(from_outputs ? entry->output_node_offset : entry->node_offset);
+    if (entry->node_count == 1)
+        node = 0; /* the layer may have been called elsewhere before: only one call is in this model */
+    if (node < 0 || node >= (long long)entry->node_count) {
+        findings_add(b->refusals, H5PT_GRAPH_INVALID, entry_path(entry), "inbound_nodes",
+                     "Call %lld of \"%.80s\" is used, but the file has %zu", ref->node, entry->name, entry->node_count);
+        return NULL;
+    }
+    return &instance->nodes[position][node];
+}
+
+/* The value that a reference means; a bad one when it means none. NULL: b->err. */
+static struct keras_value *resolve(struct builder *b, const struct instance *instance, const struct network_ref *ref,
+                                   bool from_outputs)
+{
+    const struct node *node = locate(b, instance, ref, from_outputs);
+    if (!node || node->state != NODE_DONE)
+        return bad_value(b);
+    if (ref->tensor >= 0 && ref->tensor < node->value_count)
+        return node->values[ref->tensor];
+    if (node->value_count == 0 || !node->values[0]->bad)
+        findings_add(b->refusals, H5PT_GRAPH_INVALID, entry_path(node->entry), "inbound_nodes",
+                     "Output %lld of \"%.80s\" is used, but it has %d", ref->tensor, node->entry->name, node->value_count);
+    return bad_value(b);
+}
+
+static int call_entry(struct builder *b, struct network_layer *entry, struct value_list inputs, struct value_list *ret)
+{
+    if (entry->nested)
+        return expand_network(b, entry->nested, inputs, ret);
+    struct keras_call *call = build_call(b, entry->layer, inputs.values, inputs.count, 1);
+    if (!call)
+        return -1;
+    *ret = (struct value_list){call->output_count, call->outputs};
+    return 0;
+}
+
+static int finish_node(struct builder *b, const struct instance *instance, struct node *node)
+{
+    struct value_list inputs = {node->ref_count, ARENA_ARRAY(b->arena, struct keras_value *, (size_t)node->ref_count + 1)};
+    if (!inputs.values)
+        return h5pt_fail_memory(b->err);
+    for (int i = 0; i < node->ref_count; i++)
+        if (!(inputs.values[i] = resolve(b, instance, &node->refs[i], false)))
+            return -1;
+    struct value_list outputs;
+    if (call_entry(b, node->entry, inputs, &outputs) < 0)
+        return -1;
+    node->value_count = outputs.count;
+    node->values = outputs.values;
+    node->state = NODE_DONE;
+    return 0;
+}
+
+static int push(struct builder *b, struct node *node, struct node **stack)
+{
+    node->state = NODE_BUSY;
+    node->below = *stack;
+    *stack = node;
+    return read_node(b, node);
+}
+
+/* Runs a node and whatever it needs first. */
+static int run_node(struct builder *b, const struct instance *instance, struct node *target)
+{
+    struct node *stack = NULL;
+    if (target->state != NODE_NEW)
+        return 0;
+    if (push(b, target, &stack) < 0)
+        return -1;
+    while (stack) {
+        struct node *top = stack;
+        if (top->next == top->ref_count) {
+            if (finish_node(b, instance, top) < 0)
+                return -1;
+            stack = top->below;
+            continue;
+        }
+        struct node *needed = locate(b, instance, &top->refs[top->next++], false);
+        if (needed && needed->state == NODE_BUSY)
+            findings_add(b->refusals, H5PT_GRAPH_INVALID, entry_path(needed->entry), "inbound_nodes",
+                         "\"%.80s\" needs its own output", needed->entry->name);
+        if (needed && needed->state == NODE_NEW && push(b, needed, &stack) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- networks ---- */
+
+static int instance_init(struct builder *b, struct network *network, struct instance *ret)
+{
+    *ret = (struct instance){network, ARENA_ARRAY(b->arena, struct node *, network->layer_count + 1)};
+    if (!ret->nodes)
+        return h5pt_fail_memory(b->err);
+    for (size_t i = 0; i < network->layer_count; i++) {
+        struct network_layer *entry = &network->layers[i];
+        size_t count = is_input(entry) ? 1 : entry->node_count;
+        struct node *nodes = ret->nodes[i] = ARENA_ARRAY(b->arena, struct node, count + 1);
+        if (!nodes)
+            return h5pt_fail_memory(b->err);
+        for (size_t k = 0; k < count; k++) {
+            nodes[k].entry = entry;
+            nodes[k].index = k;
+        }
+    }
+    return 0;
+}
+
+/* The references of input_layers or output_layers, in the order in which Keras flattens them. */
+static int flat_refs(struct builder *b, const struct network *network, const json_t *json, struct node *ret)
+{
+    static const char *const what = "input_layers, output_layers";
+    struct ref_collector collector = {b, ret};
+    if (network_visit_refs(json, collect_ref, &collector) < 0) {
+        if (b->err->code)
+            return -1;
+        return h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, network->name, "The %s of the model cannot be read", what);
+    }
+    return 0;
+}
+
+static int give_inputs(struct builder *b, const struct instance *instance, const struct node *refs, struct value_list inputs)
+{
+    if (refs->ref_count != inputs.count)
+        findings_add(b->refusals, H5PT_GRAPH_INVALID, instance->network->name, "inbound_nodes",
+                     "The model \"%.80s\" has %d inputs, but is called with %d", instance->network->name, refs->ref_count,
+                     inputs.count);
+    for (int i = 0; i < refs->ref_count; i++) {
+        struct node *node = locate(b, instance, &refs->refs[i], false);
+        if (!node)
+            continue;
+        node->values = ARENA_ARRAY(b->arena, struct keras_value *, 1);
+        if (!node->values)
+            return h5pt_fail_memory(b->err);
+        node->values[0] = i < inputs.count ? inputs.values[i] : bad_value(b);
+        if (!node->values[0])
+            return -1;
+        node->value_count = 1;
+        node->state = NODE_DONE;
+    }
+    return 0;
+}
+
+static int expand_functional(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret)
+{
+    struct instance instance;
+    struct node in = {.state = NODE_NEW}, out = {.state = NODE_NEW};
+    if (instance_init(b, network, &instance) < 0 || flat_refs(b, network, network->inputs, &in) < 0 ||
+        flat_refs(b, network, network->outputs, &out) < 0 || give_inputs(b, &instance, &in, inputs) < 0)
+        return -1;
+    struct value_list outputs = {out.ref_count, ARENA_ARRAY(b->arena, struct keras_value *, (size_t)out.ref_count + 1)};
+    if (!outputs.values)
+        return h5pt_fail_memory(b->err);
+    for (int i = 0; i < out.ref_count; i++) {
+        struct node *node = locate(b, &instance, &out.refs[i], true);
+        if (node && run_node(b, &instance, node) < 0)
+            return -1;
+        if (!(outputs.values[i] = resolve(b, &instance, &out.refs[i], true)))
+            return -1;
+    }
+    *ret = outputs;
+    return 0;
+}
+
+static int expand_sequential(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret)
+{
+    struct value_list values = inputs;
+    for (size_t i = 0; i < network->layer_count; i++) {
+        struct network_layer *entry = &network->layers[i];
+        if (!is_input(entry) && call_entry(b, entry, values, &values) < 0)
+            return -1;
+    }
+    *ret = values;
+    return 0;
+}
+
+static int expand_network(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret)
+{
+    return network->sequential ? expand_sequential(b, network, inputs, ret) : expand_functional(b, network, inputs, ret);
+}
+
+/* ---- the inputs of the outermost network ---- */
+
+/* The input shape of a Sequential without InputLayer: told by its first layer, or by the Sequential itself. */
+static const json_t *first_shape(const struct network *network, const struct network_layer *first)
+{
+    const json_t *shape = json_object_get(first->config, "batch_input_shape");
+    if (!shape)
+        shape = json_object_get(first->config, "batch_shape");
+    return shape ? shape : network->build_shape;
+}
+
+/* Old Keras can lose the input shape altogether; the kernel of the first layer still tells the channels. */
+static json_t *shape_from_kernel(const struct builder *b, const struct network_layer *first)
+{
+    static const struct {
+        const char *class_name;
+        int rank;
+    } known[] = {{"Dense", 2}, {"Conv1D", 3}, {"Conv2D", 4}, {"Conv3D", 5}};
+    for (size_t i = 0; i < source_layer_count(b->source); i++) {
+        const struct source_layer *layer = source_layer(b->source, i);
+        if (strcmp(layer->name, first->name) != 0 || layer->tensor_count == 0)
+            continue;
+        const struct shape *kernel = &layer->tensors[0].shape;
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+            if (strcmp(first->class_name, known[k].class_name) != 0 || kernel->rank != known[k].rank)
+                continue;
+            json_t *shape = json_array();
+            for (int axis = 0; axis + 1 < kernel->rank; axis++)
+                (void)json_array_append_new(shape, json_null());
+            (void)json_array_append_new(shape, json_integer(kernel->dims[kernel->rank - 2]));
+            return shape;
+        }
+    }
+    return NULL;
+}
+
+static struct keras_layer *make_input_layer(struct builder *b, const struct network *network, struct network_layer *first)
+{
+    const json_t *known = first_shape(network, first);
+    json_t *shape = known && !json_is_null(known) ? json_deep_copy(known) : shape_from_kernel(b, first);
+    const json_t *dtype = json_object_get(first->config, "dtype");
+    json_t *config = json_pack("{s:o?, s:s}", "batch_input_shape", shape, "dtype",
+                               json_is_string(dtype) ? json_string_value(dtype) : "float32");
+    struct keras_layer *layer = ARENA_NEW(b->arena, struct keras_layer);
+    const char *name = arena_printf(b->arena, "%s_input", first->name);
+    if (!layer || !name || !config || json_array_append(b->keep, config) < 0) {
+        json_decref(config);
+        h5pt_fail_memory(b->err);
+        return NULL;
+    }
+    json_decref(config);
+    *layer = (struct keras_layer){.class_name = "InputLayer", .name = name, .path = name, .json = config, .scope = ""};
+    return layer;
+}
+
+/* The layer that stands for the input of a Sequential, or for input `index` of a functional network. */
+static struct keras_layer *input_layer_of(struct builder *b, struct network *network, const struct network_ref *ref)
+{
+    if (!network->sequential) {
+        struct network_layer *entry = network_find(network, ref->layer);
+        if (entry && is_input(entry))
+            return entry->layer;
+        h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, network->name, "The input \"%.80s\" is not an InputLayer", ref->layer);
+        return NULL;
+    }
+    if (network->layer_count == 0) {
+        h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, network->name, "The model has no layers");
+        return NULL;
+    }
+    struct network_layer *first = &network->layers[0];
+    if (is_input(first))
+        return first->layer;
+    if (!first->nested)
+        return make_input_layer(b, network, first);
+    struct node refs = {.state = NODE_NEW};
+    if (!first->nested->sequential && flat_refs(b, first->nested, first->nested->inputs, &refs) < 0)
+        return NULL;
+    return input_layer_of(b, first->nested, refs.refs);
+}
+
+static int make_inputs(struct builder *b, struct network *root)
+{
+    struct node refs = {.ref_count = 1};
+    struct network_ref none = {.layer = ""};
+    refs.refs = &none;
+    if (!root->sequential) {
+        refs = (struct node){.state = NODE_NEW};
+        if (flat_refs(b, root, root->inputs, &refs) < 0)
+            return -1;
+    }
+    if (refs.ref_count == 0)
+        return h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, root->name, "The model has no inputs");
+    struct keras_model *model = b->model;
+    model->inputs = ARENA_ARRAY(b->arena, struct keras_value *, (size_t)refs.ref_count);
+    model->input_names = ARENA_ARRAY(b->arena, const char *, (size_t)refs.ref_count);
+    if (!model->inputs || !model->input_names)
+        return h5pt_fail_memory(b->err);
+    for (int i = 0; i < refs.ref_count; i++) {
+        struct keras_layer *layer = input_layer_of(b, root, &refs.refs[i]);
+        struct keras_call *call = layer ? build_call(b, layer, NULL, 0, 1) : NULL;
+        if (!call)
+            return -1;
+        model->inputs[i] = call->outputs[0];
+        model->input_names[i] = layer->name;
+    }
+    model->input_count = refs.ref_count;
+    return 0;
+}
+
+int expand_model(struct builder *b, struct network *root)
+{
+    struct keras_model *model = b->model;
+    struct value_list outputs;
+    if (make_inputs(b, root) < 0 ||
+        expand_network(b, root, (struct value_list){model->input_count, model->inputs}, &outputs) < 0)
+        return -1;
+    model->output_count = outputs.count;
+    model->outputs = outputs.values;
+    model->output_names = ARENA_ARRAY(b->arena, const char *, (size_t)outputs.count + 1);
+    if (!model->output_names)
+        return h5pt_fail_memory(b->err);
+    for (int i = 0; i < outputs.count; i++)
+        model->output_names[i] = outputs.values[i]->call ? outputs.values[i]->call->layer->name : "output";
+    if (outputs.count == 0)
+        return h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, root->name, "The model has no outputs");
+    return 0;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "layers/compose.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "layers/axes.h"
+
+struct lowered lower_scalar(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                            double value)
+{
+    struct torch_attr attr = attr_float("value", value);
+    return lower_pointwise(l, call, x, op, NULL, 1, &attr);
+}
+
+struct lowered lower_clamp(struct lowering *l, const struct keras_call *call, struct lowered x, double minimum,
+                           double maximum)
+{
+    struct torch_attr attrs[2];
+    int n = 0;
+    if (minimum > -(double)INFINITY)
+        attrs[n++] = attr_float("min", minimum);
+    if (maximum < (double)INFINITY)
+        attrs[n++] = attr_float("max", maximum);
+    return n ? lower_pointwise(l, call, x, TORCH_CLAMP, NULL, n, attrs) : x;
+}
+
+/* Flat features are one axis, whatever their order. */
+static int torch_axis(const struct layout *layout, int axis)
+{
+    return layout->flat_rank ? axis : layout_axis(layout, axis);
+}
+
+struct lowered lower_reduce(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                            int count, const int *axes)
+{
+    int64_t dims[SHAPE_MAX_RANK];
+    struct shape shape = lower_shape(l, x.id);
+    for (int i = 0; i < count; i++) {
+        dims[i] = torch_axis(&x.layout, axes[i]);
+        shape.dims[dims[i]] = 1;
+    }
+    struct torch_attr attrs[3];
+    int n = 0;
+    attrs[n++] = count == 1 ? attr_int("dim", dims[0]) : attr_list(l, "dim", count, dims);
+    if (op == TORCH_VAR)
+        attrs[n++] = attr_int("correction", 0);
+    attrs[n++] = attr_bool("keepdim", true);
+    int id = lower_node(l, call,
+                        &(struct node_spec){.op = op,
+                                            .input_count = 1,
+                                            .inputs = &x.id,
+                                            .attr_count = n,
+                                            .attrs = attrs,
+                                            .shape = shape,
+                                            .dtype = DTYPE_F32});
+    struct lowered ret = {.id = id, .layout = x.layout};
+    return ret;
+}
+
+struct lowered lower_normalize(struct lowering *l, const struct keras_call *call, struct lowered x, int axis, double eps)
+{
+    struct torch_attr attrs[] = {attr_float("p", 2.0), attr_int("dim", torch_axis(&x.layout, axis)),
+                                 attr_float("eps", eps)};
+    return lower_pointwise(l, call, x, TORCH_NORMALIZE, NULL, 3, attrs);
+}
+
+struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x)
+{
+    if (dtype_is_float(call->inputs[0]->dtype))
+        return x;
+    struct torch_attr dtype = attr_text("dtype", "float32");
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_CAST,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .attr_count = 1,
+                                          .attrs = &dtype,
+                                          .shape = lower_shape(l, x.id),
+                                          .dtype = DTYPE_F32});
+    return x;
+}
+
+static struct lowered parameter_value(struct lowering *l, const struct keras_call *call, const char *module,
+                                      int parameter, const struct shape *shape, const struct layout *layout)
+{
+    int id = lower_node(l, call,
+                        &(struct node_spec){.op = TORCH_PARAMETER,
+                                            .module = module,
+                                            .parameter_count = 1,
+                                            .parameters = &parameter,
+                                            .shape = *shape,
+                                            .dtype = DTYPE_F32});
+    struct lowered ret = {.id = id, .layout = *layout};
+    return ret;
+}
+
+struct lowered lower_weight_value(struct lowering *l, const struct keras_call *call, const char *slot,
+                                  const struct shape *shape, const struct layout *layout)
+{
+    struct rearrangement r = rearrange_axes(shape, layout->axes);
+    const char *module = lower_module(l, call, slot);
+    int parameter = lower_parameter(l, call, module, NULL, slot, &r);
+    return parameter_value(l, call, module, parameter, &r.shape, layout);
+}
+
+struct lowered lower_constant_value(struct lowering *l, const struct keras_call *call, const char *name,
+                                    const struct shape *shape, const struct layout *layout, const float *values)
+{
+    const char *module = lower_module(l, call, name);
+    struct shape torch = shape_permute(shape, layout->axes);
+    struct lowered ret = {.id = -1, .layout = *layout};
+    struct tensor *keras_order = tensor_new(shape, DTYPE_F32), *torch_order = NULL;
+    if (keras_order) {
+        for (int64_t i = 0; i < keras_order->count; i++)
+            keras_order->data[i] = values[i];
+        torch_order = tensor_transpose(keras_order, layout->axes);
+    }
+    if (torch_order) {
+        int parameter = lower_constant(l, call, module, NULL, &torch, DTYPE_F32, true, torch_order->data);
+        ret = parameter_value(l, call, module, parameter, &torch, layout);
+    }
+    tensor_free(keras_order);
+    tensor_free(torch_order);
+    return ret;
+}
+
+int lower_fill(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
+               const struct shape *shape, float value)
+{
+    struct tensor *fill = tensor_new(shape, DTYPE_F32);
+    if (!fill)
+        return -1;
+    for (int64_t i = 0; i < fill->count; i++)
+        fill->data[i] = value;
+    int id = lower_constant(l, call, module, name, shape, DTYPE_F32, false, fill->data);
+    tensor_free(fill);
+    return id;
+}
+
+double tidy_float(double value)
+{
+    float narrow = (float)value;
+    if (!isfinite(value) || (double)narrow != value)
+        return value;
+    char text[48];
+    for (int digits = 6; digits < 9; digits++) {
+        (void)snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtof(text, NULL) == narrow)
+            return strtod(text, NULL);
+    }
+    return value;
+}

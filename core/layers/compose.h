@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small compositions of torch nodes that several families of layers use. All of them keep the layout of x. */
+#ifndef H5PT_LAYERS_COMPOSE_H
+#define H5PT_LAYERS_COMPOSE_H
+
+#include "layers/lower.h"
+
+/* x op value, for ADD_SCALAR, MUL_SCALAR, DIV_SCALAR … */
+struct lowered lower_scalar(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                            double value);
+/* x limited to minimum…maximum; -INFINITY and INFINITY leave that side open. */
+struct lowered lower_clamp(struct lowering *l, const struct keras_call *call, struct lowered x, double minimum,
+                           double maximum);
+/* SUM, MEAN, AMAX or VAR (population variance) over Keras axes, which keep size 1. A flat layout counts as one axis. */
+struct lowered lower_reduce(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                            int count, const int *axes);
+/* F.normalize over one Keras axis: x / max(l2 norm, eps). */
+struct lowered lower_normalize(struct lowering *l, const struct keras_call *call, struct lowered x, int axis, double eps);
+/* x.to(float32); x itself when it is a float already. */
+struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x);
+
+/* The weight `slot`, read inside forward, shaped to broadcast against values in `layout`: its elements viewed as `shape` (of
+ * Keras order and of the layout's rank), then transposed. */
+struct lowered lower_weight_value(struct lowering *l, const struct keras_call *call, const char *slot,
+                                  const struct shape *shape, const struct layout *layout);
+/* The same for numbers that the configuration holds: a buffer with this name. */
+struct lowered lower_constant_value(struct lowering *l, const struct keras_call *call, const char *name,
+                                    const struct shape *shape, const struct layout *layout, const float *values);
+
+/* A constant vector for a module's parameter that Keras does not have: 1 for weight, 0 for bias. */
+int lower_fill(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
+               const struct shape *shape, float value);
+
+/* The shortest decimal number that is the same float32, when `value` is a float32 that was widened (0.10000000149011612 → 0.1);
+ * else `value`. */
+double tidy_float(double value);
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Dense, Embedding, Rescaling. */
+#include <cblas.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "layers/activation.h"
+#include "layers/axes.h"
+#include "layers/compose.h"
+#include "layers/embedding.h"
+#include "layers/layer.h"
+#include "layers/lower.h"
+
+/* Weights that were quantised or have a low-rank update beside them are stored in other ways. */
+static void refuse_quantised(struct config_reader *reader)
+{
+    if (config_get(reader, "quantization_config"))
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "quantization_config", "Quantised weights are not supported");
+    (void)config_get(reader, "lora_alpha");
+    if (config_get(reader, "lora_rank"))
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "lora_rank", "Low-rank (LoRA) weights are not supported");
+}
+
+/* ---- Dense ---- */
+
+struct dense_config {
+    int64_t units;
+    bool use_bias;
+    struct activation activation;
+};
+
+static void dense_read(struct config_reader *reader, void *config, int variant)
+{
+    struct dense_config *c = config;
+    (void)variant;
+    c->units = config_size(reader, "units", 1);
+    c->use_bias = config_bool(reader, "use_bias", true);
+    c->activation = activation_read_glu(reader, "activation");
+    if (c->activation.kind == ACTIVATION_GLU && c->units % 2)
+        config_refuse(reader, H5PT_CONFIG_INVALID, "units", "glu halves the features, but there are %lld",
+                      (long long)c->units);
+    refuse_quantised(reader);
+}
+
+static int dense_shape(struct layer_shape *s)
+{
+    const struct dense_config *c = s->config;
+    const struct shape *in = &s->inputs[0];
+    int64_t features;
+    if (in->rank < 2)
+        return layer_shape_fail(s, "The input must have features");
+    if (layer_known_dim(s, in->rank - 1, &features) < 0)
+        return -1;
+    layer_weight(s, "kernel", 2, (const int64_t[]){features, c->units});
+    if (c->use_bias)
+        layer_weight(s, "bias", 1, &c->units);
+    s->outputs[0] = *in;
+    s->outputs[0].dims[in->rank - 1] = c->activation.kind == ACTIVATION_GLU ? c->units / 2 : c->units;
+    return 0;
+}
+
+/* y = x kernel + bias, a block of rows at a time so that their number fits the int of BLAS. */
+static void dense_multiply(const struct tensor *x, const struct tensor *kernel, const struct tensor *bias, float *y)
+{
+    enum { BLOCK = 1 << 16 };
+    int64_t in = kernel->shape.dims[0], units = kernel->shape.dims[1], rows = in ? x->count / in : 0;
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t j = 0; j < units; j++)
+            y[row * units + j] = bias ? bias->data[j] : 0;
+    for (int64_t row = 0; row < rows; row += BLOCK) {
+        int64_t m = rows - row < BLOCK ? rows - row : BLOCK;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)units, (int)in, 1, x->data + row * in, (int)in,
+                    kernel->data, (int)units, 1, y + row * units, (int)units);
+    }
+}
+
+static int dense_reference(const struct layer_run *run)
+{
+    const struct dense_config *c = run->config;
+    const struct tensor *x = run->inputs[0], *kernel = run->weights[0];
+    const struct tensor *bias = c->use_bias ? run->weights[1] : NULL;
+    struct tensor *out = run->outputs[0];
+    if (kernel->shape.dims[0] > INT32_MAX)
+        return h5pt_fail(run->err, H5PT_LIMIT_EXCEEDED, run->layer->path, "The kernel is too large");
+    if (c->activation.kind != ACTIVATION_GLU) {
+        dense_multiply(x, kernel, bias, out->data);
+        return activation_reference(&c->activation, out, run->err);
+    }
+    struct shape wide = out->shape;
+    wide.dims[wide.rank - 1] = c->units;
+    struct tensor *both = tensor_new(&wide, DTYPE_F32);
+    if (!both)
+        return h5pt_fail_memory(run->err);
+    dense_multiply(x, kernel, bias, both->data);
+    activation_reference_glu(both, out);
+    tensor_free(both);
+    return 0;
+}
+
+static int dense_lower(struct lowering *l, const struct keras_call *call)
+{
+    const struct dense_config *c = call->layer->config;
+    const struct shape *kernel = &lower_weight(call, "kernel")->shape;
+    bool any_order = call->inputs[0]->shape.rank == 2 && call->layer->call_count == 1;
+    struct lowered x = any_order ? lower_input(l, call, 0) : lower_input_keras(l, call, 0);
+    if (x.id < 0)
+        return -1;
+    if (!x.layout.flat_rank && !layout_is_keras(&x.layout))
+        x = lower_input_keras(l, call, 0);
+    const char *module = lower_module(l, call, NULL);
+    struct rearrangement weight = rearrange_features(kernel, (const int[]){1, 0}, 0, &x.layout);
+    int parameters[2], count = 0;
+    parameters[count++] = lower_parameter(l, call, module, "weight", "kernel", &weight);
+    if (c->use_bias) {
+        struct rearrangement bias = rearrange_as_is(&lower_weight(call, "bias")->shape);
+        parameters[count++] = lower_parameter(l, call, module, "bias", "bias", &bias);
+    }
+    struct torch_attr attrs[] = {attr_int("in_features", kernel->dims[0]), attr_int("out_features", c->units),
+                                 attr_bool("bias", c->use_bias)};
+    struct shape shape = lower_shape(l, x.id);
+    shape.dims[shape.rank - 1] = c->units;
+    struct lowered y = {.layout = layout_keras(shape.rank)};
+    y.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_LINEAR,
+                                          .module = module,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .parameter_count = count,
+                                          .parameters = parameters,
+                                          .attr_count = 3,
+                                          .attrs = attrs,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
+    y = activation_lower(l, call, &c->activation, y, NULL);
+    lower_output(l, call, 0, y);
+    return y.id < 0 ? -1 : 0;
+}
+
+const struct layer_handler dense_handler = {
+    .config_size = sizeof(struct dense_config),
+    .read = dense_read,
+    .shape = dense_shape,
+    .reference = dense_reference,
+    .lower = dense_lower,
+};
+
+/* ---- Embedding ---- */
+
+/* The parity check holds ids as floats, which are exact up to here. */
+enum { EMBEDDING_MAX_IDS = 1 << 24 };
+
+struct embedding_config {
+    int64_t input_dim, output_dim;
+    bool mask_zero;
+};
+
+bool embedding_masks(const void *config)
+{
+    return ((const struct embedding_config *)config)->mask_zero;
+}
+
+int64_t embedding_input_dim(const void *config)
+{
+    return ((const struct embedding_config *)config)->input_dim;
+}
+
+static void embedding_read(struct config_reader *reader, void *config, int variant)
+{
+    struct embedding_config *c = config;
+    (void)variant;
+    c->input_dim = config_size(reader, "input_dim", 1);
+    c->output_dim = config_size(reader, "output_dim", 1);
+    c->mask_zero = config_bool(reader, "mask_zero", false);
+    if (c->input_dim > EMBEDDING_MAX_IDS)
+        config_refuse(reader, H5PT_LIMIT_EXCEEDED, "input_dim", "An embedding of more than %d ids is not supported",
+                      EMBEDDING_MAX_IDS);
+    config_ignore(reader, "input_length sparse");
+    refuse_quantised(reader);
+}
+
+static int embedding_shape(struct layer_shape *s)
+{
+    const struct embedding_config *c = s->config;
+    struct shape *out = &s->outputs[0];
+    *out = s->inputs[0];
+    if (out->rank == SHAPE_MAX_RANK)
+        return layer_shape_fail(s, "The input has too many dimensions");
+    out->dims[out->rank++] = c->output_dim;
+    layer_weight(s, "embeddings", 2, (const int64_t[]){c->input_dim, c->output_dim});
+    return 0;
+}
+
+static int embedding_reference(const struct layer_run *run)
+{
+    const struct embedding_config *c = run->config;
+    const struct tensor *ids = run->inputs[0], *rows = run->weights[0];
+    size_t row = (size_t)c->output_dim;
+    for (int64_t i = 0; i < ids->count; i++) {
+        float id = truncf(ids->data[i]);
+        if (!(id >= 0 && id < (float)c->input_dim))
+            return h5pt_fail(run->err, H5PT_SHAPE_MISMATCH, run->layer->path, "The id %g is not one of the %lld",
+                             (double)id, (long long)c->input_dim);
+        memcpy(run->outputs[0]->data + (size_t)i * row, rows->data + (size_t)id * row, row * sizeof(float));
+    }
+    return 0;
+}
+
+static int embedding_lower(struct lowering *l, const struct keras_call *call)
+{
+    const struct embedding_config *c = call->layer->config;
+    struct lowered x = lower_input_keras(l, call, 0);
+    if (x.id < 0)
+        return -1;
+    enum dtype dtype = call->inputs[0]->dtype;
+    struct shape shape = lower_shape(l, x.id);
+    if (dtype != DTYPE_I64 && dtype != DTYPE_I32) {
+        struct torch_attr to = attr_text("dtype", "int64");
+        x.id = lower_node(l, call,
+                          &(struct node_spec){.op = TORCH_CAST,
+                                              .input_count = 1,
+                                              .inputs = &x.id,
+                                              .attr_count = 1,
+                                              .attrs = &to,
+                                              .shape = shape,
+                                              .dtype = DTYPE_I64});
+    }
+    const char *module = lower_module(l, call, NULL);
+    struct rearrangement r = rearrange_as_is(&lower_weight(call, "embeddings")->shape);
+    int parameter = lower_parameter(l, call, module, "weight", "embeddings", &r);
+    struct torch_attr attrs[] = {attr_int("num_embeddings", c->input_dim), attr_int("embedding_dim", c->output_dim)};
+    shape.dims[shape.rank++] = c->output_dim;
+    struct lowered y = {.layout = layout_keras(shape.rank)};
+    y.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_EMBEDDING,
+                                          .module = module,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .parameter_count = 1,
+                                          .parameters = &parameter,
+                                          .attr_count = 2,
+                                          .attrs = attrs,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
+    lower_output(l, call, 0, y);
+    return y.id < 0 ? -1 : 0;
+}
+
+const struct layer_handler embedding_handler = {
+    .config_size = sizeof(struct embedding_config),
+    .read = embedding_read,
+    .shape = embedding_shape,
+    .reference = embedding_reference,
+    .lower = embedding_lower,
+};

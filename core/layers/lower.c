@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Adding nodes, modules and parameters to the torch graph. */
+#include "layers/lower.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/words.h"
+#include "layers/lowering.h"
+
+struct arena *lower_arena(const struct lowering *l)
+{
+    return l->arena;
+}
+
+bool lowering_failed(const struct lowering *l)
+{
+    return l->err->code != H5PT_OK;
+}
+
+int lowering_grow(struct lowering *l, void *array_address, size_t size, int count, int *capacity)
+{
+    void **array = array_address;
+    if (count < *capacity)
+        return 0;
+    int wanted = *capacity ? *capacity * 2 : 64;
+    void *fresh = arena_alloc(l->arena, (size_t)wanted, size);
+    if (!fresh)
+        return h5pt_fail_memory(l->err);
+    if (count)
+        memcpy(fresh, *array, (size_t)count * size);
+    *array = fresh;
+    *capacity = wanted;
+    return 0;
+}
+
+/* A copy in the arena; NULL after an error, or when there is nothing to copy. */
+static void *keep(struct lowering *l, const void *data, size_t count, size_t size)
+{
+    if (!count)
+        return NULL;
+    void *copy = arena_alloc(l->arena, count, size);
+    if (!copy)
+        h5pt_fail_memory(l->err);
+    return copy ? memcpy(copy, data, count * size) : NULL;
+}
+
+int lowering_value(struct lowering *l, struct shape shape, enum dtype dtype, int node, const char *hint)
+{
+    struct torch_graph *g = l->graph;
+    if (lowering_failed(l) || lowering_grow(l, &g->values, sizeof *g->values, g->value_count, &l->value_capacity) < 0)
+        return -1;
+    g->values[g->value_count] = (struct torch_value){.shape = shape, .dtype = dtype, .node = node, .hint = hint};
+    return g->value_count++;
+}
+
+void lowering_hold(struct lowering *l, const struct keras_value *value, struct lowered holder)
+{
+    struct holders *h = &l->holders[value->id];
+    if (lowering_failed(l) || lowering_grow(l, &h->items, sizeof *h->items, h->count, &h->capacity) < 0)
+        return;
+    h->items[h->count++] = holder;
+}
+
+void lower_output(struct lowering *l, const struct keras_call *call, int index, struct lowered value)
+{
+    lowering_hold(l, call->outputs[index], value);
+}
+
+struct shape lower_shape(const struct lowering *l, int id)
+{
+    return id < 0 || id >= l->graph->value_count ? (struct shape){.rank = 0} : l->graph->values[id].shape;
+}
+
+/* ---- names ---- */
+
+/* What a module's attribute must not be called: Python's keywords, and what nn.Module has itself. */
+static const char reserved_names[] =
+    "False None True and as assert async await break class continue def del elif else except finally for from global if "
+    "import in is lambda nonlocal not or pass raise return try while with yield self torch nn F load x "
+    "T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval "
+    "extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia "
+    "named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer "
+    "register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook "
+    "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
+    "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory "
+    "state_dict to to_empty train training type xpu zero_grad";
+
+/* `text` as a Python identifier. */
+static char *identifier(struct arena *arena, const char *text)
+{
+    char *name = arena_printf(arena, "%s%s", isdigit((unsigned char)*text) || !*text ? "layer_" : "", text);
+    if (!name)
+        return NULL;
+    for (char *p = name; *p; p++)
+        if (!isalnum((unsigned char)*p) || (unsigned char)*p > 127)
+            *p = '_';
+    /* A leading underscore would be taken for private. */
+    size_t skip = strspn(name, "_");
+    return name[skip] ? name + skip : arena_strdup(arena, "layer");
+}
+
+static json_t *lower_case_key(const char *name)
+{
+    json_t *key = json_string(name);
+    char *text = (char *)json_string_value(key);
+    for (; text && *text; text++)
+        *text = (char)tolower((unsigned char)*text);
+    return key;
+}
+
+/* Takes `name`, or name_2, name_3 … when it is in use. */
+static const char *unique_name(struct lowering *l, const char *name)
+{
+    for (int i = 1;; i++) {
+        const char *candidate = i == 1 ? name : arena_printf(l->arena, "%s_%d", name, i);
+        json_t *key = candidate ? lower_case_key(candidate) : NULL;
+        if (!key) {
+            h5pt_fail_memory(l->err);
+            return NULL;
+        }
+        bool taken = word_index(reserved_names, candidate) >= 0 || json_object_get(l->names, json_string_value(key));
+        if (!taken && json_object_set_new(l->names, json_string_value(key), json_true()) < 0)
+            h5pt_fail_memory(l->err);
+        json_decref(key);
+        if (!taken)
+            return candidate;
+    }
+}
+
+const char *lower_module(struct lowering *l, const struct keras_call *call, const char *suffix)
+{
+    if (lowering_failed(l))
+        return NULL;
+    const char *path = call->layer->path;
+    const char *key = arena_printf(l->arena, "%s\n%s", path, suffix ? suffix : "");
+    const char *text = suffix ? arena_printf(l->arena, "%s_%s", path, suffix) : path;
+    char *wanted = text ? identifier(l->arena, text) : NULL;
+    if (!key || !wanted) {
+        h5pt_fail_memory(l->err);
+        return NULL;
+    }
+    const json_t *known = json_object_get(l->modules, key);
+    if (known)
+        return json_string_value(known);
+    const char *name = unique_name(l, wanted);
+    if (name && json_object_set_new(l->modules, key, json_string(name)) < 0)
+        h5pt_fail_memory(l->err);
+    return lowering_failed(l) ? NULL : name;
+}
+
+/* ---- parameters ---- */
+
+const struct keras_weight *lower_weight(const struct keras_call *call, const char *slot)
+{
+    for (int i = 0; i < call->layer->weight_count; i++)
+        if (strcmp(call->layer->weights[i].slot, slot) == 0)
+            return &call->layer->weights[i];
+    return NULL;
+}
+
+static bool same_rearrangement(const struct rearrangement *a, const struct rearrangement *b)
+{
+    if (!shape_equal(&a->view, &b->view) || !shape_equal(&a->shape, &b->shape))
+        return false;
+    for (int i = 0; i < a->view.rank; i++)
+        if (a->axes[i] != b->axes[i])
+            return false;
+    return true;
+}
+
+/* Adds a parameter, or finds the one of that name, which must be the same. */
+static int add_parameter(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
+                         struct torch_parameter p)
+{
+    struct torch_graph *g = l->graph;
+    p.name = name ? arena_printf(l->arena, "%s.%s", module, name) : module;
+    if (!p.name)
+        return h5pt_fail_memory(l->err);
+    const json_t *known = json_object_get(l->parameters, p.name);
+    if (known) {
+        int id = (int)json_integer_value(known);
+        const struct torch_parameter *q = &g->parameters[id];
+        if (q->source != p.source || !same_rearrangement(&q->rearrangement, &p.rearrangement))
+            return h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "Two calls of a shared layer need other weights");
+        return id;
+    }
+    if (lowering_grow(l, &g->parameters, sizeof *g->parameters, g->parameter_count, &l->parameter_capacity) < 0)
+        return -1;
+    g->parameters[g->parameter_count] = p;
+    if (json_object_set_new(l->parameters, p.name, json_integer(g->parameter_count)) < 0)
+        return h5pt_fail_memory(l->err);
+    return g->parameter_count++;
+}
+
+static bool is_statistic(const char *slot)
+{
+    return word_index("moving_mean moving_variance mean variance count", slot) >= 0;
+}
+
+int lower_parameter(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
+                    const char *slot, const struct rearrangement *r)
+{
+    if (lowering_failed(l))
+        return -1;
+    const struct keras_weight *weight = lower_weight(call, slot);
+    int64_t need, have;
+    if (!weight || !weight->tensor || !shape_count(&r->view, &need) || !shape_count(&weight->shape, &have) || need != have)
+        return h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "The weight \"%s\" is not as the lowering expects", slot);
+    bool buffer = is_statistic(slot);
+    return add_parameter(l, call, module, name,
+                         (struct torch_parameter){
+                             .source = weight->tensor,
+                             .rearrangement = *r,
+                             .dtype = DTYPE_F32,
+                             .shape = r->shape,
+                             .is_buffer = buffer,
+                             .trainable = call->layer->trainable && !buffer,
+                             .keras = weight->tensor->object,
+                         });
+}
+
+int lower_constant(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
+                   const struct shape *shape, enum dtype dtype, bool is_buffer, const float *values)
+{
+    int64_t count;
+    if (lowering_failed(l))
+        return -1;
+    if (!shape_count(shape, &count))
+        return h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "A constant has an unknown shape");
+    return add_parameter(l, call, module, name,
+                         (struct torch_parameter){
+                             .rearrangement = rearrange_as_is(shape),
+                             .constant = keep(l, values, (size_t)count, sizeof *values),
+                             .dtype = dtype,
+                             .shape = *shape,
+                             .is_buffer = is_buffer,
+                         });
+}
+
+struct rearrangement rearrange_as_is(const struct shape *shape)
+{
+    struct rearrangement r = {.view = *shape, .shape = *shape};
+    for (int i = 0; i < shape->rank; i++)
+        r.axes[i] = i;
+    return r;
+}
+
+struct rearrangement rearrange_axes(const struct shape *shape, const int *axes)
+{
+    struct rearrangement r = {.view = *shape, .shape = shape_permute(shape, axes)};
+    for (int i = 0; i < shape->rank; i++)
+        r.axes[i] = axes[i];
+    return r;
+}
+
+struct rearrangement rearrange_features(const struct shape *shape, const int *axes, int axis, const struct layout *layout)
+{
+    struct rearrangement r = rearrange_axes(shape, axes);
+    if (!layout->flat_rank || shape->rank - 1 + layout->flat_rank > SHAPE_MAX_RANK)
+        return r;
+    int first[SHAPE_MAX_RANK]; /* view axis at which each axis of the weight starts */
+    r.view.rank = 0;
+    for (int i = 0; i < shape->rank; i++) {
+        first[i] = r.view.rank;
+        for (int k = 0; k < (i == axis ? layout->flat_rank : 1); k++)
+            r.view.dims[r.view.rank++] = i == axis ? layout->flat_dims[k] : shape->dims[i];
+    }
+    int n = 0;
+    for (int i = 0; i < shape->rank; i++)
+        for (int k = 0; k < (axes[i] == axis ? layout->flat_rank : 1); k++)
+            r.axes[n++] = first[axes[i]] + (axes[i] == axis ? layout->flat_axes[k] : 0);
+    return r;
+}
+
+/* ---- attributes and nodes ---- */
+
+struct torch_attr attr_int(const char *name, int64_t value)
+{
+    return (struct torch_attr){.name = name, .kind = TORCH_ATTR_INT, .i = value};
+}
+
+struct torch_attr attr_bool(const char *name, bool value)
+{
+    return (struct torch_attr){.name = name, .kind = TORCH_ATTR_BOOL, .i = value};
+}
+
+struct torch_attr attr_float(const char *name, double value)
+{
+    return (struct torch_attr){.name = name, .kind = TORCH_ATTR_FLOAT, .f = value};
+}
+
+struct torch_attr attr_text(const char *name, const char *value)
+{
+    return (struct torch_attr){.name = name, .kind = TORCH_ATTR_TEXT, .text = value};
+}
+
+struct torch_attr attr_text_copy(struct lowering *l, const char *name, const char *value)
+{
+    const char *copy = keep(l, value, strlen(value) + 1, 1);
+    return attr_text(name, copy ? copy : "");
+}
+
+struct torch_attr attr_list(struct lowering *l, const char *name, int count, const int64_t *values)
+{
+    struct torch_attr attr = {.name = name, .kind = TORCH_ATTR_INTS};
+    attr.ints.count = count;
+    attr.ints.v = keep(l, values, (size_t)count, sizeof *values);
+    return attr;
+}
+
+struct torch_attr attr_ints(struct lowering *l, const char *name, int count, const int64_t *values)
+{
+    for (int i = 1; i < count; i++)
+        if (values[i] != values[0])
+            return attr_list(l, name, count, values);
+    return attr_int(name, count ? values[0] : 0);
+}
+
+struct torch_attr attr_sizes(struct lowering *l, const char *name, int count, const struct torch_size *values)
+{
+    struct torch_attr attr = {.name = name, .kind = TORCH_ATTR_SIZES};
+    attr.sizes.count = count;
+    attr.sizes.v = keep(l, values, (size_t)count, sizeof *values);
+    return attr;
+}
+
+int lower_node(struct lowering *l, const struct keras_call *call, const struct node_spec *spec)
+{
+    struct torch_graph *g = l->graph;
+    if (lowering_failed(l) || lowering_grow(l, &g->nodes, sizeof *g->nodes, g->node_count, &l->node_capacity) < 0)
+        return -1;
+    for (int i = 0; i < spec->input_count; i++)
+        if (spec->inputs[i] < 0 || spec->inputs[i] >= g->value_count)
+            return h5pt_fail(l->err, H5PT_INTERNAL, call ? call->layer->path : NULL, "A node has an input that does not exist");
+    const char *hint = call ? identifier(l->arena, call->layer->path) : NULL;
+    int output = lowering_value(l, spec->shape, spec->dtype, g->node_count, hint);
+    struct torch_node node = {
+        .op = spec->op,
+        .module = spec->module,
+        .input_count = spec->input_count,
+        .inputs = keep(l, spec->inputs, (size_t)spec->input_count, sizeof *spec->inputs),
+        .output = output,
+        .attr_count = spec->attr_count,
+        .attrs = keep(l, spec->attrs, (size_t)spec->attr_count, sizeof *spec->attrs),
+        .parameter_count = spec->parameter_count,
+        .parameters = keep(l, spec->parameters, (size_t)spec->parameter_count, sizeof *spec->parameters),
+        .call = call,
+    };
+    if (lowering_failed(l))
+        return -1;
+    g->nodes[g->node_count++] = node;
+    return output;
+}
+
+/* ---- frequent nodes ---- */
+
+struct lowered lower_pointwise(struct lowering *l, const struct keras_call *call, struct lowered x, enum torch_op op,
+                               const char *module, int attr_count, const struct torch_attr *attrs)
+{
+    if (lowering_failed(l))
+        return x;
+    enum dtype dtype = op == TORCH_GREATER_SCALAR ? DTYPE_BOOL : l->graph->values[x.id].dtype;
+    x.id = lower_node(l, call, &(struct node_spec){
+                                   .op = op,
+                                   .module = module,
+                                   .input_count = 1,
+                                   .inputs = &x.id,
+                                   .attr_count = attr_count,
+                                   .attrs = attrs,
+                                   .shape = lower_shape(l, x.id),
+                                   .dtype = dtype,
+                               });
+    return x;
+}
+
+/* Right-aligned as torch broadcasts. */
+static struct shape broadcast(const struct shape *a, const struct shape *b)
+{
+    struct shape s = {.rank = a->rank > b->rank ? a->rank : b->rank};
+    for (int i = 0; i < s.rank; i++) {
+        int ia = i - (s.rank - a->rank), ib = i - (s.rank - b->rank);
+        int64_t da = ia < 0 ? 1 : a->dims[ia], db = ib < 0 ? 1 : b->dims[ib];
+        s.dims[i] = da == 1 ? db : db == 1 ? da : da < 0 ? db : da;
+    }
+    return s;
+}
+
+struct lowered lower_binary(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                            struct lowered y)
+{
+    if (lowering_failed(l))
+        return x;
+    struct shape a = lower_shape(l, x.id), b = lower_shape(l, y.id);
+    struct lowered result = {.layout = a.rank >= b.rank ? x.layout : y.layout};
+    result.id = lower_node(l, call, &(struct node_spec){
+                                        .op = op,
+                                        .input_count = 2,
+                                        .inputs = (int[]){x.id, y.id},
+                                        .shape = broadcast(&a, &b),
+                                        .dtype = l->graph->values[x.id].dtype,
+                                    });
+    return result;
+}
+
+struct lowered lower_pad(struct lowering *l, const struct keras_call *call, struct lowered x, const int64_t *before,
+                         const int64_t *after, double value)
+{
+    struct shape shape = lower_shape(l, x.id);
+    int64_t pad[2 * SHAPE_MAX_RANK];
+    int count = 0, outermost = shape.rank;
+    for (int i = shape.rank - 1; i >= 0; i--)
+        if (before[i] || after[i])
+            outermost = i;
+    if (lowering_failed(l) || outermost == shape.rank)
+        return x;
+    for (int i = shape.rank - 1; i >= outermost; i--) {
+        pad[count++] = before[i];
+        pad[count++] = after[i];
+        if (shape.dims[i] >= 0)
+            shape.dims[i] += before[i] + after[i];
+    }
+    struct torch_attr attrs[] = {attr_list(l, "pad", count, pad), attr_float("value", value)};
+    x.id = lower_node(l, call, &(struct node_spec){
+                                   .op = TORCH_PAD,
+                                   .input_count = 1,
+                                   .inputs = &x.id,
+                                   .attr_count = 2,
+                                   .attrs = attrs,
+                                   .shape = shape,
+                                   .dtype = l->graph->values[x.id].dtype,
+                               });
+    return x;
+}
+
+struct lowered lower_reshape(struct lowering *l, const struct keras_call *call, struct lowered x, int rank,
+                             const int64_t *dims, const int *from)
+{
+    struct lowered result = {.id = -1, .layout = layout_keras(rank)};
+    if (lowering_failed(l))
+        return result;
+    struct shape in = lower_shape(l, x.id), out = shape_of(rank, dims);
+    struct torch_size sizes[SHAPE_MAX_RANK];
+    int open = 0;
+    for (int i = 0; i < rank; i++) {
+        int source = from ? from[i] : i < in.rank ? i : -1;
+        sizes[i] = (struct torch_size){dims[i], dims[i] < 0 ? source : -1};
+        open += dims[i] < 0 && source < 0;
+    }
+    if (open > 1) {
+        h5pt_fail(l->err, H5PT_SHAPE_UNKNOWN, call->layer->path, "More than one size of the new shape is not known");
+        return result;
+    }
+    struct torch_attr attr = attr_sizes(l, "sizes", rank, sizes);
+    result.id = lower_node(l, call, &(struct node_spec){
+                                        .op = TORCH_RESHAPE,
+                                        .input_count = 1,
+                                        .inputs = &x.id,
+                                        .attr_count = 1,
+                                        .attrs = &attr,
+                                        .shape = out,
+                                        .dtype = l->graph->values[x.id].dtype,
+                                    });
+    return result;
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* MaxPooling1D/2D/3D, AveragePooling1D/2D/3D, and the adaptive ones. The variant is the number of spatial dimensions. */
+#include <math.h>
+
+#include "layers/spatial.h"
+
+/* ---- what max and average share ---- */
+
+static void read_window(struct config_reader *reader, void *config, int variant)
+{
+    struct spatial_window *window = config;
+    window->rank = variant;
+    spatial_read_sizes(reader, "pool_size", variant, window->size, 2);
+    for (int i = 0; i < variant; i++) {
+        window->stride[i] = window->size[i];
+        window->dilation[i] = 1;
+    }
+    if (config_get(reader, "strides"))
+        spatial_read_sizes(reader, "strides", variant, window->stride, 1);
+    window->padding = spatial_read_padding(reader, false);
+    config_data_format(reader);
+}
+
+/* The size of the channel axis, which may be free: pooling does not care. */
+static int64_t channels_of(const struct layer_shape *s, int rank)
+{
+    int axis = spatial_channel_axis(s->layer, rank);
+    return axis < s->inputs[0].rank ? s->inputs[0].dims[axis] : DIM_UNKNOWN;
+}
+
+static int shape_window(struct layer_shape *s)
+{
+    const struct spatial_window *window = s->config;
+    return spatial_window_shape(s, window, channels_of(s, window->rank));
+}
+
+static int pool(const struct layer_run *run, enum window_pooling pooling)
+{
+    struct channels_last cl;
+    struct window_axis axes[WINDOW_MAX_RANK];
+    if (channels_last_begin(run, &cl) < 0)
+        return -1;
+    channels_last_axes(&cl, run->config, axes);
+    window_pool(cl.x->data, cl.batch, axes, cl.channels, pooling, cl.y);
+    return channels_last_end(&cl, 0);
+}
+
+static int finish(struct lowering *l, const struct keras_call *call, struct lowered x)
+{
+    lower_output(l, call, 0, x);
+    return x.id < 0 ? -1 : 0;
+}
+
+/* A node with one input and no parameters. */
+static struct lowered node(struct lowering *l, const struct keras_call *call, struct lowered x, enum torch_op op,
+                           const char *module, int attr_count, const struct torch_attr *attrs,
+                           const struct shape *shape)
+{
+    x.id = lower_node(l, call,
+                      &(struct node_spec){
+                          .op = op,
+                          .module = module,
+                          .input_count = 1,
+                          .inputs = &x.id,
+                          .attr_count = attr_count,
+                          .attrs = attrs,
+                          .shape = *shape,
+                          .dtype = call->outputs[0]->dtype,
+                      });
+    return x;
+}
+
+/* ---- maximum ---- */
+
+static int reference_max(const struct layer_run *run)
+{
+    return pool(run, WINDOW_MAX);
+}
+
+static int lower_max(struct lowering *l, const struct keras_call *call)
+{
+    static const enum torch_op ops[] = {TORCH_MAX_POOL1D, TORCH_MAX_POOL2D, TORCH_MAX_POOL3D};
+    const struct spatial_window *window = call->layer->config;
+    int64_t padding[WINDOW_MAX_RANK];
+    struct lowered x = spatial_input(l, call, window->rank);
+    struct shape input = lower_shape(l, x.id);
+    struct shape output = spatial_torch_shape(window, &input, input.dims[1]);
+    x = spatial_pad(l, call, window, x, -INFINITY, padding);
+    const struct torch_attr attrs[] = {
+        attr_ints(l, "kernel_size", window->rank, window->size),
+        attr_ints(l, "stride", window->rank, window->stride),
+        attr_ints(l, "padding", window->rank, padding),
+    };
+    return finish(l, call, node(l, call, x, ops[window->rank - 1], lower_module(l, call, NULL), 3, attrs, &output));
+}
+
+const struct layer_handler max_pool_handler = {
+    .config_size = sizeof(struct spatial_window),
+    .read = read_window,
+    .shape = shape_window,
+    .reference = reference_max,
+    .lower = lower_max,
+};
+
+/* ---- average: "same" padding is never counted ---- */
+
+static int reference_avg(const struct layer_run *run)
+{
+    return pool(run, WINDOW_MEAN);
+}
+
+static int lower_avg(struct lowering *l, const struct keras_call *call)
+{
+    static const enum torch_op ops[] = {TORCH_AVG_POOL1D, TORCH_AVG_POOL2D, TORCH_AVG_POOL3D};
+    const struct spatial_window *window = call->layer->config;
+    struct lowered x = spatial_input(l, call, window->rank);
+    struct shape input = lower_shape(l, x.id);
+    struct shape output = spatial_torch_shape(window, &input, input.dims[1]);
+    struct spatial_plan plan = spatial_plan(call, window, &input);
+    bool padded = false;
+    for (int i = 0; i < window->rank; i++)
+        padded |= plan.before[i] > 0;
+    const struct torch_attr attrs[] = {
+        attr_ints(l, "kernel_size", window->rank, window->size),
+        attr_ints(l, "stride", window->rank, window->stride),
+        attr_ints(l, "padding", window->rank, plan.before),
+        attr_bool("count_include_pad", !padded),
+    };
+    /* nn.AvgPool leaves padding out of the count only when it is the same on both sides. */
+    if (plan.form != SPATIAL_SYMMETRIC)
+        return finish(l, call, node(l, call, x, TORCH_AVG_POOL_SAME, NULL, 2, attrs, &output));
+    return finish(l, call, node(l, call, x, ops[window->rank - 1], lower_module(l, call, NULL), 4, attrs, &output));
+}
+
+const struct layer_handler avg_pool_handler = {
+    .config_size = sizeof(struct spatial_window),
+    .read = read_window,
+    .shape = shape_window,
+    .reference = reference_avg,
+    .lower = lower_avg,
+};
+
+/* ---- adaptive: the size of the output is given, windows follow ---- */
+
+struct adaptive_config {
+    int rank;
+    int64_t output_size[WINDOW_MAX_RANK];
+};
+
+static void read_adaptive(struct config_reader *reader, void *config, int variant)
+{
+    struct adaptive_config *c = config;
+    c->rank = variant;
+    spatial_read_sizes(reader, "output_size", variant, c->output_size, 0);
+    config_data_format(reader);
+}
+
+static int shape_adaptive(struct layer_shape *s)
+{
+    const struct adaptive_config *c = s->config;
+    if (spatial_check_input(s, c->rank) < 0)
+        return -1;
+    for (int i = 0; i < c->rank; i++)
+        if (s->inputs[0].dims[spatial_axis(s->layer) + i] == 0)
+            return layer_shape_fail(s, "The input is empty");
+    return spatial_set_output(s, c->rank, c->output_size, channels_of(s, c->rank));
+}
+
+static int pool_adaptive(const struct layer_run *run, enum window_pooling pooling)
+{
+    const struct adaptive_config *c = run->config;
+    struct channels_last cl;
+    if (channels_last_begin(run, &cl) < 0)
+        return -1;
+    struct window_axis axes[WINDOW_MAX_RANK];
+    int skip = WINDOW_MAX_RANK - c->rank;
+    for (int i = 0; i < WINDOW_MAX_RANK; i++)
+        axes[i] = (struct window_axis){
+            .in = i < skip ? 1 : cl.x->shape.dims[1 + i - skip],
+            .out = i < skip ? 1 : c->output_size[i - skip],
+            .dilation = 1,
+            .adaptive = true,
+        };
+    window_pool(cl.x->data, cl.batch, axes, cl.channels, pooling, cl.y);
+    return channels_last_end(&cl, 0);
+}
+
+static int lower_adaptive(struct lowering *l, const struct keras_call *call, const enum torch_op ops[WINDOW_MAX_RANK])
+{
+    const struct adaptive_config *c = call->layer->config;
+    struct lowered x = spatial_input(l, call, c->rank);
+    struct shape shape = lower_shape(l, x.id);
+    for (int i = 0; i < c->rank; i++)
+        shape.dims[2 + i] = c->output_size[i];
+    const struct torch_attr size = attr_ints(l, "output_size", c->rank, c->output_size);
+    return finish(l, call, node(l, call, x, ops[c->rank - 1], lower_module(l, call, NULL), 1, &size, &shape));
+}
+
+static int reference_adaptive_avg(const struct layer_run *run)
+{
+    return pool_adaptive(run, WINDOW_MEAN);
+}
+
+static int lower_adaptive_avg(struct lowering *l, const struct keras_call *call)
+{
+    static const enum torch_op ops[] = {TORCH_ADAPTIVE_AVG_POOL1D, TORCH_ADAPTIVE_AVG_POOL2D,
+                                        TORCH_ADAPTIVE_AVG_POOL3D};
+    return lower_adaptive(l, call, ops);
+}
+
+const struct layer_handler adaptive_avg_pool_handler = {
+    .config_size = sizeof(struct adaptive_config),
+    .read = read_adaptive,
+    .shape = shape_adaptive,
+    .reference = reference_adaptive_avg,
+    .lower = lower_adaptive_avg,
+};
+
+static int reference_adaptive_max(const struct layer_run *run)
+{
+    return pool_adaptive(run, WINDOW_MAX);
+}
+
+static int lower_adaptive_max(struct lowering *l, const struct keras_call *call)
+{
+    static const enum torch_op ops[] = {TORCH_ADAPTIVE_MAX_POOL1D, TORCH_ADAPTIVE_MAX_POOL2D,
+                                        TORCH_ADAPTIVE_MAX_POOL3D};
+    return lower_adaptive(l, call, ops);
+}
+
+const struct layer_handler adaptive_max_pool_handler = {
+    .config_size = sizeof(struct adaptive_config),
+    .read = read_adaptive,
+    .shape = shape_adaptive,
+    .reference = reference_adaptive_max,
+    .lower = lower_adaptive_max,
+};

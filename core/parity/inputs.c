@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inputs on which the two sides are compared. Normal and large numbers, zeros; where sizes are free, two of them, since
+ * "same" padding depends on the size; for ids, random ones, the first and the last. All seeded: a report can be repeated. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "layers/embedding.h"
+#include "layers/layer.h"
+#include "parity/internal.h"
+
+enum case_kind { CASE_NORMAL, CASE_LARGE, CASE_ZEROS, CASE_OTHER_SIZES, CASE_KIND_COUNT };
+
+static const char *const case_names[CASE_KIND_COUNT] = {"normal", "large", "zeros", "other sizes"};
+
+/* Large enough to reach the flat ends of sigmoids, small enough that a softmax of float32 sums stays comparable. */
+static const float large_scale = 8.0f;
+
+/* Sizes for free dims, tried in order: {even indices of dims, odd indices}. Even sizes suit networks that halve and double
+ * (U-Net); unequal odd ones show paddings on the wrong side. */
+static const int64_t even_sizes[][2] = {{8, 8}, {16, 16}, {32, 32}, {64, 64}, {96, 96}, {128, 128}, {224, 224}, {256, 256}, {512, 512}, {1024, 1024}, {4096, 4096}, {16384, 16384}};
+static const int64_t odd_sizes[][2] = {{7, 10}, {13, 11}, {19, 22}, {33, 37}, {67, 71}, {97, 101}, {131, 135}, {227, 231}, {299, 303}, {515, 519}, {1027, 1031}};
+
+static bool has_free_dims(const struct keras_model *model)
+{
+    for (int i = 0; i < model->input_count; i++)
+        for (int k = 1; k < model->inputs[i]->shape.rank; k++)
+            if (model->inputs[i]->shape.dims[k] < 0)
+                return true;
+    return false;
+}
+
+/* Input shapes with these sizes in the free dims. NULL without memory. */
+static struct shape *fill_shapes(const struct keras_model *model, int64_t batch, const int64_t sizes[2])
+{
+    struct shape *shapes = ARENA_ARRAY(model->arena, struct shape, (size_t)model->input_count + 1);
+    for (int i = 0; shapes && i < model->input_count; i++) {
+        shapes[i] = model->inputs[i]->shape;
+        for (int k = 0; k < shapes[i].rank; k++)
+            if (shapes[i].dims[k] < 0)
+                shapes[i].dims[k] = k == 0 ? batch : sizes[(k - 1) % 2];
+    }
+    return shapes;
+}
+
+/* Elements of all values together, or -1 when the model does not run on these inputs. */
+static int64_t total_elements(const struct keras_model *model, const struct shape *inputs, struct shape *shapes,
+                              struct h5pt_error *err)
+{
+    int64_t total = 0, count;
+    if (parity_infer(model, inputs, shapes, err) < 0)
+        return -1;
+    for (int i = 0; i < model->call_count; i++)
+        for (int k = 0; k < model->calls[i]->output_count; k++) {
+            const struct shape *s = &shapes[model->calls[i]->outputs[k]->id];
+            if (!shape_count(s, &count) || __builtin_add_overflow(total, count, &total))
+                return -1;
+        }
+    return total;
+}
+
+/* The first sizes of the list on which the model runs. */
+static const int64_t *find_sizes(const struct keras_model *model, const int64_t (*list)[2], size_t count, struct shape *shapes,
+                                 struct h5pt_error *ret_why)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct h5pt_error why = H5PT_ERROR_INIT;
+        const struct shape *inputs = fill_shapes(model, 1, list[i]);
+        int64_t total = inputs ? total_elements(model, inputs, shapes, &why) : -1;
+        if (total > 0)
+            return list[i];
+        if (why.code)
+            *ret_why = why;
+    }
+    return NULL;
+}
+
+static int add_case(const struct keras_model *model, struct parity_result *ret, enum case_kind kind, int64_t batch,
+                    const int64_t sizes[2], struct h5pt_error *err)
+{
+    struct parity_case *c = &ret->cases[ret->case_count++];
+    *c = (struct parity_case){
+        .name = case_names[kind],
+        .input_shapes = fill_shapes(model, batch, sizes),
+        .error = {.ok = true},
+    };
+    return c->input_shapes ? 0 : h5pt_fail_memory(err);
+}
+
+int parity_choose_cases(const struct keras_model *model, const struct parity_options *options, struct parity_result *ret,
+                        struct h5pt_error *err)
+{
+    static const int64_t none[2] = {1, 1};
+    /* Two samples show a mixed-up batch axis; large models get one. */
+    static const int64_t many_elements = 20 * 1000 * 1000;
+    struct shape *shapes = ARENA_ARRAY(model->arena, struct shape, (size_t)model->value_count + 1);
+    struct h5pt_error why = H5PT_ERROR_INIT;
+    if (!shapes)
+        return h5pt_fail_memory(err);
+    bool open = has_free_dims(model);
+    const int64_t *even = none, *odd = NULL;
+    if (open) {
+        even = find_sizes(model, even_sizes, sizeof even_sizes / sizeof *even_sizes, shapes, &why);
+        odd = find_sizes(model, odd_sizes, sizeof odd_sizes / sizeof *odd_sizes, shapes, &why);
+        if (!even) {
+            even = odd;
+            odd = NULL;
+        }
+    }
+    const struct shape *first = even ? fill_shapes(model, 2, even) : NULL;
+    int64_t total = first ? total_elements(model, first, shapes, &why) : -1;
+    if (total < 0)
+        return h5pt_fail(err, H5PT_SHAPE_UNKNOWN, why.where, "No input sizes were found on which the model runs: %s",
+                         why.message);
+    if (add_case(model, ret, CASE_NORMAL, total > many_elements ? 1 : 2, even, err) < 0)
+        return -1;
+    if (options->quick)
+        return 0;
+    if (add_case(model, ret, CASE_LARGE, 1, even, err) < 0 || add_case(model, ret, CASE_ZEROS, 1, even, err) < 0)
+        return -1;
+    return odd ? add_case(model, ret, CASE_OTHER_SIZES, 1, odd, err) : 0;
+}
+
+/* ---- values ---- */
+
+static uint64_t next_random(uint64_t *state)
+{
+    /* splitmix64 */
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static double next_uniform(uint64_t *state)
+{
+    return ((double)(next_random(state) >> 11) + 0.5) / 9007199254740992.0;
+}
+
+/* Box and Muller. */
+static float next_normal(uint64_t *state)
+{
+    double u = next_uniform(state), v = next_uniform(state);
+    return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
+}
+
+/* How many ids an input may hold: the smallest table of the Embeddings that it reaches unchanged; 0: it holds no ids. */
+static int64_t id_count(const struct keras_model *model, const struct keras_value *input)
+{
+    bool *reached = ARENA_ARRAY(model->arena, bool, (size_t)model->value_count + 1);
+    int64_t least = 0;
+    if (!reached)
+        return 0;
+    reached[input->id] = true;
+    for (int i = 0; i < model->call_count; i++) {
+        const struct keras_call *call = model->calls[i];
+        bool any = false;
+        for (int k = 0; k < call->input_count; k++)
+            any = any || reached[call->inputs[k]->id];
+        if (!any)
+            continue;
+        if (strcmp(call->layer->class->name, "Embedding") == 0) {
+            int64_t n = embedding_input_dim(call->layer->config);
+            least = least == 0 || n < least ? n : least;
+        } else if ((call->layer->class->flags & (LAYER_ANY_DTYPE | LAYER_POINTWISE)) ||
+                   strcmp(call->layer->class->name, "Concatenate") == 0) {
+            for (int k = 0; k < call->output_count; k++)
+                reached[call->outputs[k]->id] = true;
+        }
+    }
+    return least;
+}
+
+static enum case_kind kind_of(const struct parity_case *c)
+{
+    for (int i = 0; i < CASE_KIND_COUNT; i++)
+        if (strcmp(c->name, case_names[i]) == 0)
+            return (enum case_kind)i;
+    return CASE_NORMAL;
+}
+
+static float make_id(enum case_kind kind, int64_t count, uint64_t *state)
+{
+    if (kind == CASE_ZEROS)
+        return 0;
+    if (kind == CASE_LARGE)
+        return (float)(count - 1);
+    return (float)(next_random(state) % (uint64_t)count);
+}
+
+static float make_number(enum case_kind kind, enum dtype dtype, uint64_t *state)
+{
+    if (kind == CASE_ZEROS)
+        return 0;
+    float x = next_normal(state) * (kind == CASE_LARGE ? large_scale : 1.0f);
+    if (dtype == DTYPE_BOOL)
+        return x > 0 ? 1.0f : 0.0f;
+    if (dtype_is_float(dtype))
+        return x;
+    bool is_unsigned = dtype == DTYPE_U8 || dtype == DTYPE_U16 || dtype == DTYPE_U32 || dtype == DTYPE_U64;
+    x = roundf(x * 10.0f);
+    return is_unsigned ? fabsf(x) : x;
+}
+
+struct tensor *parity_make_input(const struct keras_model *model, const struct parity_case *c, int case_index, int index)
+{
+    const struct keras_value *input = model->inputs[index];
+    struct tensor *t = tensor_new(&c->input_shapes[index], input->dtype);
+    if (!t)
+        return NULL;
+    enum case_kind kind = kind_of(c);
+    int64_t ids = id_count(model, input);
+    uint64_t state = 20240607u + (uint64_t)case_index * 1000003u + (uint64_t)index;
+    for (int64_t i = 0; i < t->count; i++)
+        t->data[i] = ids > 0 ? make_id(kind, ids, &state) : make_number(kind, input->dtype, &state);
+    return t;
+}

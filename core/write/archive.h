@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing the ZIP container that PyTorch reads: every record is "archive/<name>", STORED, its payload at a multiple of 64
+ * bytes (padded by an extra field "FB" in the local header, as torch does), with its true CRC, ZIP64 where sizes need it,
+ * and one constant date, so that the same records give the same bytes.
+ *
+ *     archive_new → archive_add_bytes, archive_add_stream … → archive_finish → archive_free
+ *
+ * The records are written, in the order in which they were added, by archive_finish: a stream is asked for its bytes only
+ * then, one record after the other. */
+#ifndef H5PT_WRITE_ARCHIVE_H
+#define H5PT_WRITE_ARCHIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "write/digest.h"
+
+struct archive;
+
+enum {
+    ARCHIVE_ALIGNMENT = 64,  /* of each payload in the file */
+    ARCHIVE_PIECE = 8 << 20, /* the most that a stream is asked for at once */
+};
+
+/* Gives the next bytes of a record: at least one and at most `capacity` of them into `buffer` (aligned to 64 bytes);
+ * *ret_size is how many. */
+typedef int archive_read_fn(void *context, void *buffer, size_t capacity, size_t *ret_size, struct h5pt_error *err);
+
+/* `fd` is an empty file, open for reading and writing; borrowed, must stay open. *ret is owned by the caller. */
+int archive_new(int fd, struct archive **ret, struct h5pt_error *err);
+void archive_free(struct archive *archive); /* NULL-safe */
+
+/* A record from memory, which is copied. */
+int archive_add_bytes(struct archive *archive, const char *name, const void *bytes, size_t size,
+                      struct h5pt_error *err);
+
+/* A record of exactly `size` bytes that `read` will give; `context` must live until archive_finish returns. Errors:
+ * OUT_OF_MEMORY, LIMIT_EXCEEDED (a size that the format cannot hold), INTERNAL. */
+int archive_add_stream(struct archive *archive, const char *name, uint64_t size, archive_read_fn *read, void *context,
+                       struct h5pt_error *err);
+
+/* Writes the file, fsyncs it, and tells its size and SHA-256. Nothing can be added any more. Errors: DISK_FULL, IO,
+ * OUT_OF_MEMORY, INTERNAL, those of the streams. */
+int archive_finish(struct archive *archive, uint64_t *ret_bytes, char ret_sha256[DIGEST_TEXT_SIZE],
+                   struct h5pt_error *err);
+
+#endif

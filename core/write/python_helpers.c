@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Functions that model.py defines when it uses them: what torch has no function for. */
+#include "write/python_internal.h"
+
+static const struct {
+    enum torch_op op;
+    const char *text;
+} helpers[] = {
+    {TORCH_AVG_POOL_SAME,
+     "\n\n"
+     "def avg_pool_same(x: torch.Tensor, kernel_size, stride) -> torch.Tensor:\n"
+     "    \"\"\"Average pooling with Keras' padding=\"same\": cells outside the input are not counted.\"\"\"\n"
+     "    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[x.dim() - 3]\n"
+     "    total = pool(pad_same(x, kernel_size, stride), kernel_size, stride)\n"
+     "    inside = pool(pad_same(torch.ones_like(x[:1, :1]), kernel_size, stride), kernel_size, stride)\n"
+     "    return total / inside\n"},
+    {TORCH_SPARSEMAX,
+     "\n\n"
+     "def sparsemax(x: torch.Tensor, dim: int) -> torch.Tensor:\n"
+     "    \"\"\"The Euclidean projection of x onto the probability simplex along `dim`.\"\"\"\n"
+     "    z = x.sort(dim=dim, descending=True).values.movedim(dim, -1)\n"
+     "    total = z.cumsum(-1) - 1\n"
+     "    rank = torch.arange(1, z.shape[-1] + 1, device=x.device, dtype=x.dtype)\n"
+     "    support = (rank * z > total).sum(-1, keepdim=True)\n"
+     "    tau = total.gather(-1, support - 1) / support.to(x.dtype)\n"
+     "    return (x.movedim(dim, -1) - tau).clamp(min=0).movedim(-1, dim)\n"},
+};
+
+static const char pad_same_text[] =
+    "\n\n"
+    "def pad_same(x: torch.Tensor, kernel_size, stride, dilation=1, value: float = 0.0) -> torch.Tensor:\n"
+    "    \"\"\"Pads so that ceil(size / stride) windows fit, more at the end: Keras' padding=\"same\".\"\"\"\n"
+    "    sizes = x.shape[2:]\n"
+    "    settings = [(v,) * len(sizes) if isinstance(v, int) else v for v in (kernel_size, stride, dilation)]\n"
+    "    pad: list[int] = []\n"
+    "    for size, k, s, d in reversed(list(zip(sizes, *settings))):\n"
+    "        total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)\n"
+    "        pad += [total // 2, total - total // 2]\n"
+    "    return F.pad(x, pad, value=value)\n";
+
+static bool used(const struct torch_graph *g, enum torch_op op)
+{
+    for (int i = 0; i < g->node_count; i++)
+        if (g->nodes[i].op == op)
+            return true;
+    return false;
+}
+
+void python_add_helpers(const struct torch_graph *graph, struct strbuf *out)
+{
+    if (used(graph, TORCH_PAD_SAME) || used(graph, TORCH_AVG_POOL_SAME))
+        strbuf_add(out, pad_same_text);
+    for (size_t i = 0; i < sizeof helpers / sizeof *helpers; i++)
+        if (used(graph, helpers[i].op))
+            strbuf_add(out, helpers[i].text);
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Nodes as Python expressions. How each is written stands in torch/ops.def. */
+#include <string.h>
+
+#include "base/words.h"
+#include "write/python_internal.h"
+
+void python_add_shape(struct strbuf *out, const struct shape *shape)
+{
+    strbuf_add(out, "(");
+    for (int i = 0; i < shape->rank; i++)
+        strbuf_addf(out, "%s%lld", i ? ", " : "", (long long)shape->dims[i]);
+    strbuf_add(out, shape->rank == 1 ? ",)" : ")");
+}
+
+/* ---- attributes ---- */
+
+static void add_size(struct strbuf *out, const struct torch_size *size, const char *input)
+{
+    if (size->from_dim < 0)
+        strbuf_addf(out, "%lld", (long long)size->value);
+    else
+        strbuf_addf(out, "%s.shape[%d]", input, size->from_dim);
+}
+
+/* Elements without parentheses. */
+static int add_elements(struct strbuf *out, const struct torch_attr *attr, const char *input)
+{
+    int count = attr->kind == TORCH_ATTR_SIZES ? attr->sizes.count : attr->kind == TORCH_ATTR_INTS ? attr->ints.count : 1;
+    for (int i = 0; i < count; i++) {
+        strbuf_add(out, i ? ", " : "");
+        if (attr->kind == TORCH_ATTR_SIZES)
+            add_size(out, &attr->sizes.v[i], input);
+        else
+            strbuf_addf(out, "%lld", (long long)(attr->kind == TORCH_ATTR_INTS ? attr->ints.v[i] : attr->i));
+    }
+    return count;
+}
+
+static void add_value(struct strbuf *out, const struct torch_attr *attr, const char *input)
+{
+    switch (attr->kind) {
+    case TORCH_ATTR_INT:
+        strbuf_addf(out, "%lld", (long long)attr->i);
+        break;
+    case TORCH_ATTR_BOOL:
+        strbuf_add(out, attr->i ? "True" : "False");
+        break;
+    case TORCH_ATTR_FLOAT:
+        strbuf_add_double(out, attr->f);
+        break;
+    case TORCH_ATTR_TEXT:
+        if (strcmp(attr->name, "dtype") == 0)
+            strbuf_addf(out, "torch.%s", attr->text);
+        else
+            strbuf_addf(out, "\"%s\"", attr->text);
+        break;
+    case TORCH_ATTR_INTS:
+    case TORCH_ATTR_SIZES:
+        strbuf_add(out, "(");
+        strbuf_add(out, add_elements(out, attr, input) == 1 ? ",)" : ")");
+        break;
+    }
+}
+
+/* A default in ops.def is written without quotes. */
+static bool is_default(const char *printed, const char *text, size_t length)
+{
+    size_t n = strlen(printed);
+    if (n == length && memcmp(printed, text, n) == 0)
+        return true;
+    return n == length + 2 && printed[0] == '"' && memcmp(printed + 1, text, length) == 0;
+}
+
+/* Appends one attribute as ops.def writes it: `word` is "name", "*name", "name=default" or "!name". */
+static void add_attribute(struct strbuf *out, const struct torch_node *node, const char *word, size_t length,
+                          const char *input, bool *first)
+{
+    char name[40];
+    const char *equals = memchr(word, '=', length);
+    bool unpacked = *word == '*';
+    const char *start = unpacked ? word + 1 : word;
+    size_t n = (size_t)((equals ? equals : word + length) - start);
+    if (*word == '!' || n >= sizeof name)
+        return;
+    memcpy(name, start, n);
+    name[n] = '\0';
+    const struct torch_attr *attr = torch_attr(node, name);
+    if (!attr)
+        return;
+    struct strbuf value = STRBUF_INIT;
+    if (unpacked)
+        (void)add_elements(&value, attr, input);
+    else
+        add_value(&value, attr, input);
+    if (!equals || !is_default(strbuf_text(&value), equals + 1, length - (size_t)(equals + 1 - word))) {
+        strbuf_add(out, *first ? "" : ", ");
+        if (equals)
+            strbuf_addf(out, "%s=", name);
+        strbuf_add(out, strbuf_text(&value));
+        *first = false;
+    }
+    out->broken = out->broken || value.broken;
+    strbuf_release(&value);
+}
+
+static void add_attributes(struct strbuf *out, const struct torch_node *node, const char *input, bool first)
+{
+    const char *cursor = torch_op_info(node->op)->attributes, *word;
+    size_t length;
+    while ((word = word_next(&cursor, &length)))
+        add_attribute(out, node, word, length, input, &first);
+}
+
+/* ---- operands ---- */
+
+static const char *operand(const struct python_printer *p, const struct torch_node *node, int index)
+{
+    const char *text = p->values[node->inputs[index]].text;
+    return text ? text : "None";
+}
+
+/* The same, in parentheses when it is an operation itself. */
+static void add_operand(struct strbuf *out, const struct python_printer *p, const struct torch_node *node, int index)
+{
+    bool wrap = p->values[node->inputs[index]].is_operation;
+    strbuf_addf(out, wrap ? "(%s)" : "%s", operand(p, node, index));
+}
+
+static void add_operands(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    for (int i = 0; i < node->input_count; i++)
+        strbuf_addf(out, "%s%s", i ? ", " : "", operand(p, node, i));
+}
+
+/* ---- operations with a form of their own ---- */
+
+/* x[:, 1:-2]: dims at the end that are whole are left out. */
+static void add_slice(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    const struct torch_attr *start = torch_attr(node, "start"), *stop = torch_attr(node, "stop");
+    int count = start && start->kind == TORCH_ATTR_INTS ? start->ints.count : 0;
+    while (count > 1 && start->ints.v[count - 1] == 0 && stop->ints.v[count - 1] == 0)
+        count--;
+    add_operand(out, p, node, 0);
+    strbuf_add(out, "[");
+    for (int i = 0; i < count; i++) {
+        strbuf_add(out, i ? ", " : "");
+        if (start->ints.v[i])
+            strbuf_addf(out, "%lld", (long long)start->ints.v[i]);
+        strbuf_add(out, ":");
+        if (stop->ints.v[i])
+            strbuf_addf(out, "%lld", (long long)stop->ints.v[i]);
+    }
+    strbuf_add(out, "]");
+}
+
+static void add_special(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    const struct torch_op_info *info = torch_op_info(node->op);
+    switch (node->op) {
+    case TORCH_PARAMETER:
+        strbuf_addf(out, "self.%s", node->module);
+        break;
+    case TORCH_SLICE:
+        add_slice(out, p, node);
+        break;
+    case TORCH_CAT:
+        strbuf_addf(out, "%s((", info->callee);
+        add_operands(out, p, node);
+        strbuf_add(out, node->input_count == 1 ? ",)" : ")");
+        add_attributes(out, node, "", false);
+        strbuf_add(out, ")");
+        break;
+    case TORCH_EINSUM:
+        strbuf_addf(out, "%s(\"%s\", ", info->callee, torch_attr_text(node, "equation"));
+        add_operands(out, p, node);
+        strbuf_add(out, ")");
+        break;
+    default: /* x <operator> value */
+        add_operand(out, p, node, 0);
+        strbuf_addf(out, " %s ", info->callee);
+        strbuf_add_double(out, torch_attr_float(node, "value"));
+        break;
+    }
+}
+
+static bool is_operator(const struct torch_node *node)
+{
+    const struct torch_op_info *info = torch_op_info(node->op);
+    if (node->module && node->op != TORCH_PARAMETER)
+        return false;
+    return info->kind == TORCH_KIND_OPERATOR ||
+           (info->kind == TORCH_KIND_SPECIAL && info->callee && strlen(info->callee) <= 2);
+}
+
+static void add_call(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    const struct torch_op_info *info = torch_op_info(node->op);
+    switch (info->kind) {
+    case TORCH_KIND_FUNCTION:
+        strbuf_addf(out, "%s(", info->callee);
+        add_operands(out, p, node);
+        add_attributes(out, node, operand(p, node, 0), false);
+        strbuf_add(out, ")");
+        break;
+    case TORCH_KIND_METHOD:
+        add_operand(out, p, node, 0);
+        strbuf_addf(out, ".%s(", info->callee);
+        add_attributes(out, node, operand(p, node, 0), true);
+        strbuf_add(out, ")");
+        break;
+    case TORCH_KIND_OPERATOR:
+        add_operand(out, p, node, 0);
+        strbuf_addf(out, " %s ", info->callee);
+        add_operand(out, p, node, 1);
+        break;
+    case TORCH_KIND_SPECIAL:
+        add_special(out, p, node);
+        break;
+    }
+}
+
+/* Moves the text to the arena. */
+static const char *take(struct python_printer *p, struct strbuf *out)
+{
+    const char *text = strbuf_ok(out) ? arena_strdup(p->arena, strbuf_text(out)) : NULL;
+    p->broken = p->broken || !text;
+    strbuf_release(out);
+    return text;
+}
+
+const char *python_expression(struct python_printer *p, const struct torch_node *node)
+{
+    struct strbuf out = STRBUF_INIT;
+    p->values[node->output].is_operation = is_operator(node);
+    if (node->module && node->op != TORCH_PARAMETER) {
+        strbuf_addf(&out, "self.%s(", node->module);
+        add_operands(&out, p, node);
+        strbuf_add(&out, ")");
+    } else {
+        add_call(&out, p, node);
+    }
+    return take(p, &out);
+}
+
+const char *python_constructor(struct python_printer *p, const struct torch_node *node)
+{
+    struct strbuf out = STRBUF_INIT;
+    if (node->op == TORCH_PARAMETER) {
+        strbuf_add(&out, "torch.empty(");
+        python_add_shape(&out, &p->graph->parameters[node->parameters[0]].shape);
+    } else {
+        strbuf_addf(&out, "%s(", torch_op_info(node->op)->module);
+        add_attributes(&out, node, "", true);
+    }
+    strbuf_add(&out, ")");
+    return take(p, &out);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The handlers of routes.def, and what several of them share. A handler is called when the body has arrived, and again when
+ * a request that waited (api_wait) goes on. It queues one response, or waits. */
+#ifndef H5PT_API_API_H
+#define H5PT_API_API_H
+
+#include <jansson.h>
+#include <microhttpd.h>
+
+#include "http/request.h"
+#include "jobs/jobs.h"
+
+#define ROUTE(listeners, method, path, body, query, handler) enum MHD_Result api_##handler(struct request *request);
+#include "routes.def"
+#undef ROUTE
+
+/* The job that {id} in the path names; NOT_FOUND. */
+int api_look(struct request *request, struct job_view *ret, struct h5pt_error *err);
+
+/* Lets the request wait for its job, until `deadline` (text_clock_ms) at most. The handler returns what this returns. */
+enum MHD_Result api_wait(struct request *request, int64_t deadline);
+
+/* A job as the API shows it. NULL without memory. */
+json_t *api_job_json(const struct request *request, const struct job_view *view);
+/* Why a job failed, with a link to its report where there is one. NULL without memory. */
+json_t *api_job_problem(const struct job_record *record);
+/* 202 with the job, its Location and Retry-After. */
+enum MHD_Result api_accepted(struct request *request, const struct job_view *view);
+
+#endif

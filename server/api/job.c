@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/api.h"
+#include "http/respond.h"
+
+int api_look(struct request *request, struct job_view *ret, struct h5pt_error *err)
+{
+    const char *id = request->parameters[0];
+    if (!text_is_id(id))
+        return h5pt_fail(err, H5PT_NOT_FOUND, NULL, "There is no such conversion");
+    return jobs_look(request->service->jobs, id, ret, err);
+}
+
+static void resume(void *connection)
+{
+    MHD_resume_connection(connection);
+}
+
+enum MHD_Result api_wait(struct request *request, int64_t deadline)
+{
+    request->waiter =
+        (struct job_waiter){.deadline = deadline, .wake = resume, .context = request->connection};
+    MHD_suspend_connection(request->connection);
+    jobs_wait(request->job, &request->waiter);
+    return MHD_YES;
+}
+
+static json_t *time_or_null(int64_t ms)
+{
+    char text[TEXT_TIME_SIZE];
+    return ms ? json_string(text_time(ms, text)) : json_null();
+}
+
+static json_t *text_or_null(const char *text)
+{
+    return *text ? text_json(text) : json_null();
+}
+
+/* The artifacts of the record, each with its address. */
+static json_t *artifacts(const struct job_record *record)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < json_array_size(record->artifacts); i++) {
+        json_t *artifact = json_copy(json_array_get(record->artifacts, i));
+        const char *name = json_string_value(json_object_get(artifact, "name"));
+        (void)json_object_set_new(artifact, "href",
+                                  json_sprintf("/v1/conversions/%s/artifacts/%s", record->id, name ? name : ""));
+        (void)json_array_append_new(list, artifact);
+    }
+    return list;
+}
+
+json_t *api_job_problem(const struct job_record *record)
+{
+    json_t *problem = json_copy(record->error);
+    if (problem && json_array_size(record->artifacts))
+        (void)json_object_set_new(problem, "report", json_sprintf("/v1/conversions/%s/artifacts/report.json", record->id));
+    return problem;
+}
+
+static json_t *member_or_null(const json_t *object, const char *name)
+{
+    json_t *member = json_object_get(object, name);
+    return member ? json_incref(member) : json_null();
+}
+
+json_t *api_job_json(const struct request *request, const struct job_view *view)
+{
+    const struct job_record *record = &view->record;
+    const bool running = record->state == JOB_RUNNING, finished = job_state_finished(record->state);
+    const int64_t kept = (int64_t)request->service->config->retention;
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:{s:o, s:I, s:s}, s:{s:o, s:o}, s:o, s:o, s:o, s:o}",
+                     "id", record->id, "state", job_state_name(record->state),
+                     "created_at", time_or_null(record->created_ms), "started_at", time_or_null(record->started_ms),
+                     "finished_at", time_or_null(record->finished_ms), "expires_at",
+                     time_or_null(finished ? record->finished_ms + kept : 0), "attempts", record->attempts, "stage",
+                     running ? text_or_null(view->stage) : json_null(), "progress",
+                     running ? json_real(view->progress) : json_null(), "model", "filename", text_or_null(record->filename),
+                     "bytes", (json_int_t)record->bytes, "sha256", record->sha256, "options", "formats",
+                     text_or_null(record->options.formats), "parity", text_or_null(record->options.parity), "verdict",
+                     member_or_null(record->result, "verdict"), "parity", member_or_null(record->result, "parity"), "error",
+                     record->error ? api_job_problem(record) : json_null(), "artifacts", artifacts(record));
+}
+
+enum MHD_Result api_accepted(struct request *request, const struct job_view *view)
+{
+    request_header(request, "Location", "/v1/conversions/%s", view->record.id);
+    request_header(request, "Retry-After", "1");
+    return respond_json(request, MHD_HTTP_ACCEPTED, api_job_json(request, view));
+}

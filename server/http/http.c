@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http/http.h"
+
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http/listen.h"
+#include "http/request.h"
+#include "http/respond.h"
+#include "log.h"
+
+/* So much of a body that is not wanted is read, for the client to hear why; beyond that the connection is closed. */
+#define DRAIN_LIMIT ((uint64_t)64 << 20)
+
+enum { CONNECTION_MEMORY = 128 << 10 };
+
+struct http {
+    struct service *service;
+    enum route_listener listener;
+    char address[LISTEN_ADDRESS_SIZE];
+    struct MHD_Daemon *daemon;
+    atomic_size_t in_progress; /* requests */
+};
+
+static const char *header(const struct request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+/* The client's own id when it is harmless to print, else a new one. */
+static void choose_id(struct request *request)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    const char *id = header(request, "X-Request-ID");
+    size_t length = id ? strlen(id) : 0;
+    if (length && length < REQUEST_ID_SIZE && strspn(id, allowed) == length)
+        memcpy(request->id, id, length + 1);
+    else
+        text_new_id(request->id);
+}
+
+/* All that can be said from the headers alone. */
+static int admit(struct request *request, enum route_listener listener, struct h5pt_error *err)
+{
+    char methods[ROUTE_ALLOW_SIZE];
+    struct service *service = request->service;
+    if (router_find(listener, request->method, request->url, &request->route, request->parameters, methods, err)) {
+        if (*methods)
+            request_header(request, "Allow", "%s", methods);
+        return -1;
+    }
+    if (query_read(request->connection, service, request->route->query, &request->query, err))
+        return -1;
+    if (request->route->body == NO_BODY)
+        return 0;
+    const uint64_t limit = service->config->max_upload;
+    if (jobs_check(service->jobs, err) || upload_check(request->connection, limit, err))
+        return -1;
+    return upload_begin(&request->upload, service->files, request->connection, limit, err);
+}
+
+/* Whether the refusal can be said at once: there is no body, or the client has asked before it sends one, or it is too much
+ * to wait for. */
+static bool refuse_at_once(const struct request *request)
+{
+    const char *length = header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    if (header(request, MHD_HTTP_HEADER_EXPECT))
+        return true;
+    return length && strtoull(length, NULL, 10) > DRAIN_LIMIT;
+}
+
+static struct request *request_new(struct http *http, struct MHD_Connection *connection, const char *url, const char *method)
+{
+    struct request *request = calloc(1, sizeof *request);
+    if (!request)
+        return NULL;
+    request->service = http->service;
+    request->connection = connection;
+    request->url = url;
+    request->method = method;
+    request->upload.fd = -1;
+    request->started_ms = text_clock_ms();
+    choose_id(request);
+    return request;
+}
+
+static void request_free(struct request *request)
+{
+    job_release(request->job);
+    upload_release(&request->upload);
+    for (size_t i = 0; i < request->header_count; i++)
+        free(request->headers[i].value);
+    free(request);
+}
+
+/* A part of the body, which goes to the upload or, when there is a problem already, nowhere. */
+static enum MHD_Result take_body(struct request *request, const char *bytes, size_t count)
+{
+    if (request->problem.code == H5PT_OK && request->route->body == UPLOAD) {
+        (void)upload_feed(&request->upload, bytes, count, &request->problem);
+        return MHD_YES;
+    }
+    request->drained += count;
+    return request->drained > DRAIN_LIMIT ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result answer(struct request *request)
+{
+    if (request->problem.code == H5PT_OK && request->route->body == UPLOAD && !request->body_ended) {
+        request->body_ended = true;
+        (void)upload_finish(&request->upload, &request->problem);
+    }
+    if (request->problem.code != H5PT_OK)
+        return respond_problem(request, &request->problem);
+    return request->route->handler(request);
+}
+
+/* Called with the headers, with each part of the body, at its end, and again after a request that waited was resumed. */
+static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url, const char *method,
+                              const char *version, const char *upload_data, size_t *upload_data_size, void **state)
+{
+    struct http *http = context;
+    struct request *request = *state;
+    (void)version;
+    if (!request) {
+        request = *state = request_new(http, connection, url, method);
+        if (!request)
+            return MHD_NO;
+        (void)atomic_fetch_add(&http->in_progress, 1);
+        if (admit(request, http->listener, &request->problem) && refuse_at_once(request))
+            return respond_problem(request, &request->problem);
+        return MHD_YES;
+    }
+    if (!*upload_data_size)
+        return answer(request);
+    size_t count = *upload_data_size;
+    *upload_data_size = 0;
+    return take_body(request, upload_data, count);
+}
+
+static void log_request(const struct request *request, enum MHD_RequestTerminationCode code)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    char client[LISTEN_ADDRESS_SIZE] = "";
+    if (info)
+        listen_print_address(info->client_addr, client);
+    struct job_view view = {0};
+    if (request->job)
+        view = job_look(request->job);
+    log_event(LOG_INFO, "request",
+              json_pack("{s:s, s:o, s:o, s:s*, s:i, s:b, s:I, s:I, s:s, s:s*, s:s*}", "request_id", request->id, "method",
+                        text_json(request->method), "path", text_json(request->url), "route",
+                        request->route ? request->route->path : NULL, "status", (int)request->status, "aborted",
+                        code != MHD_REQUEST_TERMINATED_COMPLETED_OK, "ms", (json_int_t)(text_clock_ms() - request->started_ms),
+                        "upload_bytes", (json_int_t)request->upload.bytes, "client", client, "job_id",
+                        request->job ? view.record.id : NULL, "code",
+                        *request->code ? request->code : NULL));
+    if (request->job)
+        job_view_release(&view);
+}
+
+static void finish(void *context, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code)
+{
+    struct http *http = context;
+    struct request *request = *state;
+    (void)connection;
+    if (!request)
+        return;
+    log_request(request, code);
+    request_free(request);
+    *state = NULL;
+    (void)atomic_fetch_sub(&http->in_progress, 1);
+}
+
+static void log_library(void *context, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+
+static void log_library(void *context, const char *format, va_list args)
+{
+    char message[512];
+    (void)context;
+    (void)vsnprintf(message, sizeof message, format, args);
+    message[strcspn(message, "\r\n")] = '\0';
+    log_event(LOG_WARNING, "http", json_pack("{s:o}", "message", text_json(message)));
+}
+
+int http_start(struct service *service, enum route_listener listener, const char *address, unsigned threads,
+               struct http **ret, struct h5pt_error *err)
+{
+    struct http *http = calloc(1, sizeof *http);
+    if (!http)
+        return h5pt_fail_memory(err);
+    http->service = service;
+    http->listener = listener;
+    int fd = listen_on(address, http->address, err);
+    if (fd < 0) {
+        free(http);
+        return -1;
+    }
+    const struct config *config = service->config;
+    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    const struct MHD_OptionItem pool[] = {
+        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    http->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_NOTIFY_COMPLETED, finish, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+    if (!http->daemon) {
+        (void)close(fd);
+        free(http);
+        return h5pt_fail(err, H5PT_INTERNAL, address, "Starting the HTTP server on %s failed", address);
+    }
+    *ret = http;
+    return 0;
+}
+
+const char *http_address(const struct http *http)
+{
+    return http->address;
+}
+
+void http_wait_idle(struct http *http, int64_t ms)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    const int64_t deadline = text_clock_ms() + ms;
+    while (http && atomic_load(&http->in_progress) && text_clock_ms() < deadline)
+        (void)nanosleep(&pause, NULL);
+}
+
+void http_stop(struct http *http)
+{
+    if (!http)
+        return;
+    MHD_stop_daemon(http->daemon);
+    free(http);
+}

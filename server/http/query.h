@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The query parameters of a request, read and checked before its body is. */
+#ifndef H5PT_HTTP_QUERY_H
+#define H5PT_HTTP_QUERY_H
+
+#include <microhttpd.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "api/artifacts.h"
+#include "base/error.h"
+#include "jobs/record.h"
+#include "service.h"
+
+enum query_parameter {
+#define QUERY(name) QUERY_INDEX_##name,
+#include "http/query.def"
+#undef QUERY
+    QUERY_COUNT
+};
+
+/* Sets of them. */
+enum {
+#define QUERY(name) QUERY_##name = 1 << QUERY_INDEX_##name,
+#include "http/query.def"
+#undef QUERY
+};
+
+struct query {
+    const struct artifact_kind *artifact; /* format; else by the Accept header */
+    struct job_options options;           /* formats, parity */
+    int64_t wait_ms;                      /* wait */
+    unsigned states;                      /* state: a set of 1u << JOB_…; 0: all */
+    size_t limit;                         /* limit */
+    char cursor[TEXT_ID_SIZE];            /* cursor, or "" */
+};
+
+/* Reads the parameters that `allowed` names; others, and values that make no sense, are USAGE errors, NOT_ACCEPTABLE when no
+ * artifact has a media type that the client takes. */
+int query_read(struct MHD_Connection *connection, const struct service *service, unsigned allowed, struct query *ret,
+               struct h5pt_error *err);
+
+/* The names in a set, each with a leading space. */
+void query_print_names(unsigned set, FILE *out);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Responses. Each function queues one and returns what the handler returns. */
+#ifndef H5PT_HTTP_RESPOND_H
+#define H5PT_HTTP_RESPOND_H
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "http/request.h"
+
+/* Seconds after which a client may look again, where nothing better is known. */
+enum { RESPOND_RETRY_AFTER = 5 };
+
+/* Adds a header to the response that will be sent. `name` is a literal. */
+void request_header(struct request *request, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* `body` is taken; without one (no memory) the answer is status 500. */
+enum MHD_Result respond_json(struct request *request, unsigned status, json_t *body);
+enum MHD_Result respond_empty(struct request *request, unsigned status);
+/* `text` lives as long as the program. */
+enum MHD_Result respond_text(struct request *request, const char *media_type, const char *text, size_t length);
+/* The whole file, `fd` (taken) from its beginning. */
+enum MHD_Result respond_file(struct request *request, int fd, uint64_t bytes);
+
+/* application/problem+json, with the status of the code. */
+enum MHD_Result respond_problem(struct request *request, const struct h5pt_error *err);
+/* The same for a problem that is made already (borrowed), such as the one of a failed job. */
+enum MHD_Result respond_problem_of(struct request *request, const json_t *problem);
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http/upload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FORM_BUFFER = 65536 };
+
+/* So often the kernel is asked to start writing, so that the sync at the end is short. */
+#define FLUSH_INTERVAL ((uint64_t)8 << 20)
+
+static const char *header(struct MHD_Connection *connection, const char *name)
+{
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+static bool is_form(const char *content_type)
+{
+    static const char form[] = MHD_HTTP_POST_ENCODING_MULTIPART_FORMDATA;
+    return content_type && strncasecmp(content_type, form, sizeof form - 1) == 0;
+}
+
+static int too_large(uint64_t limit, struct h5pt_error *err)
+{
+    return h5pt_fail(err, H5PT_UPLOAD_TOO_LARGE, NULL, "The upload is larger than the %" PRIu64 " bytes that are allowed", limit);
+}
+
+/* What a form has around the model. */
+static uint64_t allowance(bool form)
+{
+    enum { FORM_OVERHEAD = 65536 };
+    return form ? FORM_OVERHEAD : 0;
+}
+
+int upload_check(struct MHD_Connection *connection, uint64_t limit, struct h5pt_error *err)
+{
+    const char *type = header(connection, MHD_HTTP_HEADER_CONTENT_TYPE);
+    const char *encoding = header(connection, MHD_HTTP_HEADER_CONTENT_ENCODING);
+    const char *length = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    /* Any other media type is taken as it comes: clients name many, and the first bytes of the file tell. */
+    if (type && strncasecmp(type, "multipart/", 10) == 0 && !is_form(type))
+        return h5pt_fail(err, H5PT_UNSUPPORTED_MEDIA_TYPE, "Content-Type", "A form must be multipart/form-data");
+    if (encoding && strcasecmp(encoding, "identity") != 0)
+        return h5pt_fail(err, H5PT_UNSUPPORTED_MEDIA_TYPE, "Content-Encoding", "The body must not be compressed");
+    if (length && strtoull(length, NULL, 10) > limit + allowance(is_form(type)))
+        return too_large(limit, err);
+    return 0;
+}
+
+static int write_model(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err)
+{
+    if (count > upload->limit - upload->bytes)
+        return too_large(upload->limit, err);
+    digest_add(upload->digest, bytes, count);
+    while (count) {
+        ssize_t n = write(upload->fd, bytes, count);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return h5pt_fail_errno(err, errno == ENOSPC || errno == EDQUOT ? H5PT_DISK_FULL : H5PT_IO, NULL,
+                                   "Keeping the upload failed");
+        bytes += n;
+        count -= (size_t)n;
+        upload->bytes += (uint64_t)n;
+    }
+    if (upload->bytes - upload->flushed >= FLUSH_INTERVAL) {
+        (void)sync_file_range(upload->fd, (off_t)upload->flushed, (off_t)(upload->bytes - upload->flushed),
+                              SYNC_FILE_RANGE_WRITE);
+        upload->flushed = upload->bytes;
+    }
+    return 0;
+}
+
+static enum MHD_Result take_field(void *context, enum MHD_ValueKind kind, const char *key, const char *filename,
+                                  const char *content_type, const char *transfer_encoding, const char *data, uint64_t offset,
+                                  size_t size)
+{
+    struct upload *upload = context;
+    (void)kind, (void)content_type, (void)transfer_encoding;
+    if (strcmp(key, "model") != 0)
+        h5pt_fail(upload->err, H5PT_USAGE, key, "The form has a field \"%s\"; it may have one field, \"model\"", key);
+    else if (offset == 0 && size && upload->model_seen)
+        h5pt_fail(upload->err, H5PT_USAGE, key, "The form has more than one field \"model\"");
+    else if (write_model(upload, data, size, upload->err) == 0) {
+        upload->model_seen = upload->model_seen || size;
+        (void)snprintf(upload->filename, sizeof upload->filename, "%s", filename ? filename : "");
+    }
+    return upload->err->code == H5PT_OK ? MHD_YES : MHD_NO;
+}
+
+int upload_begin(struct upload *upload, struct files *files, struct MHD_Connection *connection, uint64_t limit,
+                 struct h5pt_error *err)
+{
+    upload->files = files;
+    upload->limit = limit;
+    upload->digest = digest_new();
+    if (!upload->digest)
+        return h5pt_fail_memory(err);
+    if (is_form(header(connection, MHD_HTTP_HEADER_CONTENT_TYPE))) {
+        upload->form = MHD_create_post_processor(connection, FORM_BUFFER, take_field, upload);
+        if (!upload->form)
+            return h5pt_fail(err, H5PT_USAGE, "Content-Type", "The form has no boundary");
+    }
+    return files_new_upload(files, &upload->draft, &upload->fd, err);
+}
+
+int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err)
+{
+    if (!upload->form)
+        return write_model(upload, bytes, count, err);
+    upload->err = err;
+    if (MHD_post_process(upload->form, bytes, count) == MHD_YES && err->code == H5PT_OK)
+        return 0;
+    return h5pt_fail(err, H5PT_USAGE, NULL, "The form is malformed");
+}
+
+/* The signature is at the start, or behind a user block of 512 bytes or a power of two times that. */
+static bool is_hdf5(const struct upload *upload)
+{
+    static const char signature[8] = "\x89HDF\r\n\x1a\n";
+    char bytes[sizeof signature];
+    for (uint64_t at = 0; at + sizeof signature <= upload->bytes; at = at ? 2 * at : 512)
+        if (pread(upload->fd, bytes, sizeof bytes, (off_t)at) == (ssize_t)sizeof bytes &&
+            memcmp(bytes, signature, sizeof bytes) == 0)
+            return true;
+    return false;
+}
+
+int upload_finish(struct upload *upload, struct h5pt_error *err)
+{
+    if (upload->form) {
+        upload->err = err;
+        bool complete = MHD_destroy_post_processor(upload->form) == MHD_YES;
+        upload->form = NULL;
+        if (err->code != H5PT_OK)
+            return -1;
+        if (!complete)
+            return h5pt_fail(err, H5PT_UPLOAD_INCOMPLETE, NULL, "The form ends before its last boundary");
+    }
+    if (!upload->bytes)
+        return h5pt_fail(err, H5PT_UPLOAD_INCOMPLETE, NULL,
+                         "The upload is empty; send the model as the body, or as the field \"model\" of a form");
+    digest_finish(upload->digest, upload->sha256);
+    if (!is_hdf5(upload))
+        return h5pt_fail(err, H5PT_NOT_HDF5, NULL, "The upload has no HDF5 signature; send a Keras model that was saved as .h5");
+    return 0;
+}
+
+struct jobs_upload upload_hand_over(struct upload *upload)
+{
+    struct jobs_upload handed = {.draft = &upload->draft,
+                                 .fd = upload->fd,
+                                 .bytes = upload->bytes,
+                                 .sha256 = upload->sha256,
+                                 .filename = upload->filename};
+    upload->files = NULL;
+    return handed;
+}
+
+void upload_release(struct upload *upload)
+{
+    if (upload->form)
+        (void)MHD_destroy_post_processor(upload->form);
+    upload->form = NULL;
+    digest_free(upload->digest);
+    upload->digest = NULL;
+    if (upload->fd < 0)
+        return;
+    (void)close(upload->fd);
+    upload->fd = -1;
+    if (upload->files)
+        files_drop_draft(upload->files, &upload->draft);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run of h5pt-worker: started with nothing but its descriptors, watched, and ended when it takes too long. */
+#ifndef H5PT_JOBS_CHILD_H
+#define H5PT_JOBS_CHILD_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "config.h"
+#include "jobs/record.h"
+
+struct child_request {
+    const char *program;
+    const struct config *config; /* limits and sandbox */
+    int input, output_dir;       /* borrowed; -1: none */
+    const struct job_options *options;
+    bool dry_run, describe;
+    int stop; /* an eventfd; readable: end the worker now */
+    /* Called for each {"stage", "fraction"} of the worker. May be NULL. */
+    void (*progress)(void *context, const char *stage, double fraction);
+    void *context;
+};
+
+enum child_end {
+    CHILD_REPORTED, /* `last` is what it said last: a verdict, an error or a description */
+    CHILD_CRASHED,  /* it ended without saying so */
+    CHILD_TIMEOUT,  /* wall-clock or CPU time is used up */
+    CHILD_STOPPED,  /* as asked for by `stop` */
+};
+
+struct child_result {
+    enum child_end end;
+    json_t *last;      /* owned by the caller; NULL unless CHILD_REPORTED */
+    int signal, status; /* how the process ended: by this signal (0: none), with this exit status */
+    char output[1024]; /* the beginning of what it wrote to standard error */
+};
+
+/* Runs the worker to its end. -1 when it could not be started. */
+int child_run(const struct child_request *request, struct child_result *ret, struct h5pt_error *err);
+
+/* The path of h5pt-worker: as configured, else beside this program, else in ../libexec/h5pt. Owned by the caller; NULL
+ * with NOT_READY when there is none. */
+char *child_find_program(const char *configured, struct h5pt_error *err);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One thread that looks at clocks: deadlines of those who wait, and the age of finished conversions. */
+#include <time.h>
+
+#include "jobs/internal.h"
+#include "log.h"
+
+enum { SWEEP_INTERVAL_MS = 60000, SWEEP_PAGE = 256 };
+
+/* With the lock held: wakes those whose deadline has passed. Returns the next one, or `no_later`. */
+static int64_t wake_late_waiters(struct jobs *jobs, int64_t no_later)
+{
+    const int64_t now = text_clock_ms();
+    int64_t earliest = no_later;
+    struct job_waiter *waiter, *next;
+    for (waiter = LIST_FIRST(&jobs->waiters); waiter; waiter = next) {
+        next = LIST_NEXT(waiter, links);
+        if (waiter->deadline <= now) {
+            LIST_REMOVE(waiter, links);
+            waiter->wake(waiter->context);
+        } else if (waiter->deadline < earliest) {
+            earliest = waiter->deadline;
+        }
+    }
+    return earliest;
+}
+
+/* The files of a conversion go first, so that a crash in between leaves nothing behind that is not found again. */
+static void expire(struct jobs *jobs, struct job_record *record)
+{
+    struct job_record next = job_record_copy(record);
+    json_decref(next.artifacts);
+    next.artifacts = NULL;
+    next.state = JOB_EXPIRED;
+    files_drop_output(jobs->files, record->id);
+    (void)store_update(jobs->store, &next, STORE_LAZY, NULL); /* the next sweep tries again */
+    job_record_release(&next);
+}
+
+static void forget(struct jobs *jobs, struct job_record *record)
+{
+    (void)store_remove(jobs->store, record->id, NULL);
+}
+
+/* Applies `act` to the records in these states that finished before a time. */
+static void sweep(struct jobs *jobs, unsigned states, int64_t before, void (*act)(struct jobs *, struct job_record *))
+{
+    const struct store_query query = {
+        .states = states, .finished_before_ms = before, .oldest_first = true, .limit = SWEEP_PAGE};
+    struct job_record *records;
+    size_t count;
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    if (store_list(jobs->store, &query, &records, &count, &err)) {
+        log_failure(LOG_ERROR, "sweep_failed", &err, NULL);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        act(jobs, &records[i]);
+    store_free_records(records, count);
+}
+
+void *jobs_keep_house(void *context)
+{
+    struct jobs *jobs = context;
+    const int64_t retention = (int64_t)jobs->config->retention;
+    const int64_t interval = retention / 2 < SWEEP_INTERVAL_MS ? retention / 2 : SWEEP_INTERVAL_MS;
+    int64_t next_sweep = text_clock_ms() + interval;
+    (void)pthread_mutex_lock(&jobs->lock);
+    while (!jobs->stopping) {
+        int64_t until_ms = wake_late_waiters(jobs, next_sweep);
+        if (text_clock_ms() >= next_sweep) {
+            (void)pthread_mutex_unlock(&jobs->lock);
+            const int64_t now = text_now_ms();
+            sweep(jobs, 1u << JOB_SUCCEEDED | 1u << JOB_FAILED | 1u << JOB_CANCELED, now - retention, expire);
+            sweep(jobs, 1u << JOB_EXPIRED, now - 2 * retention, forget);
+            next_sweep = text_clock_ms() + interval;
+            (void)pthread_mutex_lock(&jobs->lock);
+            continue;
+        }
+        const struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+        (void)pthread_cond_timedwait(&jobs->timer, &jobs->lock, &until);
+    }
+    (void)pthread_mutex_unlock(&jobs->lock);
+    return NULL;
+}

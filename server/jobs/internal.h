@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of jobs/ share: jobs.c (table, queue, waiters), runner.c (threads), outcome.c, housekeeper.c. */
+#ifndef H5PT_JOBS_INTERNAL_H
+#define H5PT_JOBS_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "jobs/child.h"
+#include "jobs/jobs.h"
+
+/* Runs of the worker that a job is given. */
+enum { JOB_MAX_ATTEMPTS = 3 };
+
+struct job {
+    char id[TEXT_ID_SIZE]; /* first: the key in the tree of active jobs */
+    struct jobs *jobs;
+    bool transient;           /* an inspection: neither in the store nor in the tree */
+    struct files_draft draft; /* of an inspection: its upload */
+    /* Under the lock: */
+    TAILQ_ENTRY(job) links; /* in `queue` or `running` */
+    int holders;            /* the tree, the queue or a runner, and each that was handed out */
+    bool queued, active;
+    bool abandoned; /* canceled, or an inspection that nobody waits for */
+    int stop;       /* eventfd of the runner while it runs, or -1 */
+    struct job_record record;
+    char stage[32];
+    double progress;
+    json_t *report;
+};
+
+TAILQ_HEAD(job_queue, job);
+
+struct jobs {
+    const struct config *config;
+    const char *worker;
+    struct store *store;
+    struct files *files;
+    pthread_mutex_t lock; /* of all that follows, and of every job */
+    pthread_cond_t work;  /* the queue is not empty, or draining */
+    pthread_cond_t idle;  /* running_count has become 0 */
+    pthread_cond_t timer; /* a waiter was added, or stopping */
+    struct job_queue queue, running;
+    size_t queue_length, running_count;
+    void *active; /* tsearch tree of the jobs that have not finished, by id */
+    LIST_HEAD(, job_waiter) waiters;
+    bool draining, stopping;
+    pthread_t housekeeper, *runners;
+    size_t runner_count;
+    bool housekeeper_started;
+};
+
+/* With the lock held: gives up one hold on a job. */
+void jobs_put(struct job *job);
+
+/* Makes `next` (taken) the record of the job, in the store and here; a finished job wakes its waiters and leaves the table.
+ * CONFLICT when the job was canceled meanwhile. Without the lock. */
+int jobs_publish(struct job *job, struct job_record *next, enum store_durability durability, struct h5pt_error *err);
+
+void *jobs_run(void *jobs);       /* thread: takes jobs from the queue */
+void *jobs_keep_house(void *jobs); /* thread: deadlines of waiters, expiry */
+
+/* The record of a job whose worker has reported or has been given up; `err` says why in the latter case. */
+void outcome_of_report(struct job_record *record, const json_t *last);
+void outcome_of_error(struct job_record *record, const struct h5pt_error *err);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Conversions: a queue, the threads that take from it, and those who wait for a result.
+ *
+ * A conversion that was accepted is on the disk: after a crash it is in the queue again. The store has the truth; a job is
+ * the handle of one that is queued, running, or still being looked at. Safe from any thread. */
+#ifndef H5PT_JOBS_JOBS_H
+#define H5PT_JOBS_JOBS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/error.h"
+#include "config.h"
+#include "jobs/record.h"
+#include "store/files.h"
+#include "store/store.h"
+
+struct job;
+struct jobs;
+
+/* Removes files that no record knows, puts what an earlier run of the daemon left back into the queue, and starts the
+ * threads. Everything is borrowed. */
+int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files, struct jobs **ret,
+               struct h5pt_error *err);
+
+/* From now on no job is taken or started; whoever waits for one that is still queued is woken. */
+void jobs_drain(struct jobs *jobs);
+/* Waits until no worker runs, for at most so long. True when none does. */
+bool jobs_wait_idle(struct jobs *jobs, int64_t ms);
+/* Ends the workers that still run (their jobs run again after the next start), wakes everybody, and joins the threads. */
+void jobs_stop(struct jobs *jobs);
+void jobs_free(struct jobs *jobs); /* NULL-safe; nobody may hold a job any more */
+
+/* What stands in the way of another job: DRAINING, QUEUE_FULL, or 0. */
+int jobs_check(struct jobs *jobs, struct h5pt_error *err);
+
+/* An upload that is complete. */
+struct jobs_upload {
+    const struct files_draft *draft;
+    int fd;
+    uint64_t bytes;
+    const char *sha256, *filename;
+};
+
+/* Accepts a conversion, durably. The draft becomes the job's, also on failure. *ret is to be released. */
+int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options, struct job **ret,
+                struct h5pt_error *err);
+/* Accepts a dry run, of which nothing is stored: it ends when its last holder releases it. */
+int jobs_submit_inspection(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
+                           struct job **ret, struct h5pt_error *err);
+void job_release(struct job *job); /* NULL-safe */
+
+/* What is known of a job at the moment. */
+struct job_view {
+    struct job_record record;
+    char stage[32]; /* of a running job; "" before the first */
+    double progress; /* of that stage, 0…1 */
+    json_t *report; /* of a finished inspection, or NULL */
+};
+struct job_view job_look(struct job *job);
+void job_view_release(struct job_view *view);
+
+/* The same by id; NOT_FOUND. */
+int jobs_look(struct jobs *jobs, const char *id, struct job_view *ret, struct h5pt_error *err);
+/* A page of them, newest first. *ret is an array of *ret_count, to be freed with jobs_free_views. */
+int jobs_list(struct jobs *jobs, const struct store_query *query, struct job_view **ret, size_t *ret_count,
+              struct h5pt_error *err);
+void jobs_free_views(struct job_view *views, size_t count);
+
+/* Cancels a job that has not finished, removes one that has. NOT_FOUND. */
+int jobs_remove(struct jobs *jobs, const char *id, struct h5pt_error *err);
+
+/* Somebody who waits: `wake` is called once, from any thread, when the job has finished, the deadline (text_clock_ms) has
+ * passed or the daemon drains; perhaps before jobs_wait returns. It must not call back into this module. */
+struct job_waiter {
+    LIST_ENTRY(job_waiter) links;
+    struct job *job;
+    int64_t deadline;
+    void (*wake)(void *context);
+    void *context;
+};
+void jobs_wait(struct job *job, struct job_waiter *waiter);
+
+struct jobs_counts {
+    size_t queued, running;
+    bool draining;
+};
+struct jobs_counts jobs_count(struct jobs *jobs);
+
+#endif

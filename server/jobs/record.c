@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "jobs/record.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    bool finished;
+} states[JOB_STATE_COUNT] = {
+#define STATE(id, name, finished) [JOB_##id] = {name, finished},
+#include "jobs/states.def"
+#undef STATE
+};
+
+const char *job_state_name(enum job_state state)
+{
+    return states[state].name;
+}
+
+bool job_state_from_name(const char *name, enum job_state *ret)
+{
+    for (int i = 0; i < JOB_STATE_COUNT; i++) {
+        if (strcmp(states[i].name, name) != 0)
+            continue;
+        *ret = (enum job_state)i;
+        return true;
+    }
+    return false;
+}
+
+bool job_state_finished(enum job_state state)
+{
+    return states[state].finished;
+}
+
+struct job_record job_record_copy(const struct job_record *record)
+{
+    struct job_record copy = *record;
+    json_incref(copy.result);
+    json_incref(copy.error);
+    json_incref(copy.artifacts);
+    return copy;
+}
+
+void job_record_release(struct job_record *record)
+{
+    json_decref(record->result);
+    json_decref(record->error);
+    json_decref(record->artifacts);
+    record->result = record->error = record->artifacts = NULL;
+}
+
+json_t *job_record_encode(const struct job_record *record)
+{
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s}, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}", "id", record->id,
+                     "state", job_state_name(record->state), "created", (json_int_t)record->created_ms, "started",
+                     (json_int_t)record->started_ms, "finished", (json_int_t)record->finished_ms, "attempts",
+                     record->attempts, "options", "formats", record->options.formats, "parity", record->options.parity,
+                     "model", "bytes", (json_int_t)record->bytes, "sha256", record->sha256, "filename",
+                     text_json(record->filename), "result", record->result, "error", record->error, "artifacts",
+                     record->artifacts);
+}
+
+int job_record_decode(const json_t *document, struct job_record *ret, struct h5pt_error *err)
+{
+    struct job_record record = {0};
+    const char *id, *state, *formats, *parity, *sha256, *filename;
+    json_int_t created, started, finished, bytes;
+    json_t *result = NULL, *error = NULL, *artifacts = NULL;
+    /* jansson takes the document as not const, though it changes nothing without the F flag. */
+    json_t *root = json_incref((json_t *)(uintptr_t)document);
+    int failed = json_unpack(root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s}, s:{s:I, s:s, s:s}, s?o, s?o, s?o}", "id", &id,
+                             "state", &state, "created", &created, "started", &started, "finished", &finished, "attempts",
+                             &record.attempts, "options", "formats", &formats, "parity", &parity, "model", "bytes", &bytes,
+                             "sha256", &sha256, "filename", &filename, "result", &result, "error", &error, "artifacts",
+                             &artifacts) ||
+                 !job_state_from_name(state, &record.state);
+    if (!failed) {
+        (void)snprintf(record.id, sizeof record.id, "%s", id);
+        (void)snprintf(record.options.formats, sizeof record.options.formats, "%s", formats);
+        (void)snprintf(record.options.parity, sizeof record.options.parity, "%s", parity);
+        (void)snprintf(record.sha256, sizeof record.sha256, "%s", sha256);
+        (void)snprintf(record.filename, sizeof record.filename, "%s", filename);
+        record.created_ms = created;
+        record.started_ms = started;
+        record.finished_ms = finished;
+        record.bytes = (uint64_t)bytes;
+        record.result = json_incref(result);
+        record.error = json_incref(error);
+        record.artifacts = json_incref(artifacts);
+        *ret = record;
+    }
+    json_decref(root);
+    return failed ? h5pt_fail(err, H5PT_INTERNAL, "store", "The record of a conversion cannot be read") : 0;
+}

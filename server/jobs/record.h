@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The record of a conversion: what the store keeps, a value that is copied, never shared. */
+#ifndef H5PT_JOBS_RECORD_H
+#define H5PT_JOBS_RECORD_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "text.h"
+
+enum job_state {
+#define STATE(id, name, finished) JOB_##id,
+#include "jobs/states.def"
+#undef STATE
+    JOB_STATE_COUNT
+};
+
+const char *job_state_name(enum job_state state); /* "queued" */
+bool job_state_from_name(const char *name, enum job_state *ret);
+bool job_state_finished(enum job_state state);
+
+/* Options of a conversion as the worker takes them; "" for its default. */
+struct job_options {
+    char formats[64]; /* "pt,py" */
+    char parity[16];  /* "full" */
+};
+
+enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256 };
+
+struct job_record {
+    char id[TEXT_ID_SIZE];
+    uint64_t revision; /* of the stored record; counts its changes */
+    enum job_state state;
+    int64_t created_ms, started_ms, finished_ms; /* since 1970; 0: not yet */
+    int attempts;                                /* runs of the worker that came to an end by themselves */
+    struct job_options options;
+    uint64_t bytes; /* of the upload */
+    char sha256[JOB_SHA256_SIZE];
+    char filename[JOB_FILENAME_SIZE]; /* as the client named it, or "" */
+    /* Shared and never changed once set: */
+    json_t *result;    /* {"verdict", "parity", …} of a worker that reported, or NULL */
+    json_t *error;     /* a problem, when the state is failed, or NULL */
+    json_t *artifacts; /* [{"name", "bytes", "sha256"}], or NULL */
+};
+
+/* A copy, and the end of one. */
+struct job_record job_record_copy(const struct job_record *record);
+void job_record_release(struct job_record *record);
+
+/* To and from JSON. Encoding gives NULL without memory; decoding is INTERNAL for a document that it cannot read. The
+ * revision is not part of the document. */
+json_t *job_record_encode(const struct job_record *record);
+int job_record_decode(const json_t *document, struct job_record *ret, struct h5pt_error *err);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the handlers of requests work with. */
+#ifndef H5PT_SERVER_SERVICE_H
+#define H5PT_SERVER_SERVICE_H
+
+#include <jansson.h>
+
+#include "config.h"
+#include "jobs/jobs.h"
+#include "store/files.h"
+
+struct service {
+    const struct config *config;
+    struct files *files;
+    struct jobs *jobs;
+    const json_t *description; /* {"version", "capabilities", "sandbox"} of the worker */
+};
+
+#endif

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+struct files {
+    int lock, tmp, inputs, outputs;
+};
+
+static int fail(struct h5pt_error *err, const char *what)
+{
+    return h5pt_fail_errno(err, errno == ENOSPC || errno == EDQUOT ? H5PT_DISK_FULL : H5PT_IO, "data directory",
+                           "%s failed", what);
+}
+
+static int open_directory(int parent, const char *name)
+{
+    return openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* Removes a file, or a directory of files; what cannot be removed stays for the next sweep. */
+static void remove_tree(int parent, const char *name)
+{
+    if (unlinkat(parent, name, 0) == 0)
+        return;
+    int fd = open_directory(parent, name);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            (void)close(fd);
+        return;
+    }
+    for (const struct dirent *entry; (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            (void)unlinkat(fd, entry->d_name, 0);
+    (void)closedir(dir);
+    (void)unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+/* Calls `remove` for the entries of a directory that the callback does not want. */
+static void sweep(int directory, bool (*wanted)(void *context, const char *name, bool input), void *context, bool input)
+{
+    int fd = open_directory(directory, ".");
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        if (fd >= 0)
+            (void)close(fd);
+        return;
+    }
+    for (const struct dirent *entry; (entry = readdir(dir));)
+        if (entry->d_name[0] != '.' && !(wanted && wanted(context, entry->d_name, input)))
+            remove_tree(directory, entry->d_name);
+    (void)closedir(dir);
+}
+
+static int make_directories(const char *path, struct h5pt_error *err)
+{
+    char *partial = strdup(path);
+    if (!partial)
+        return h5pt_fail_memory(err);
+    int result = 0;
+    for (char *p = partial + 1; !result && p[-1]; p++) {
+        char end = *p;
+        if (end && end != '/')
+            continue;
+        *p = '\0';
+        if (mkdir(partial, 0700) && errno != EEXIST)
+            result = h5pt_fail_errno(err, H5PT_IO, path, "Making the data directory %s failed", path);
+        *p = end;
+    }
+    free(partial);
+    return result;
+}
+
+static int take_lock(struct files *files, int data, struct h5pt_error *err)
+{
+    files->lock = openat(data, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (files->lock < 0)
+        return fail(err, "Opening the lock");
+    if (flock(files->lock, LOCK_EX | LOCK_NB))
+        return h5pt_fail(err, H5PT_CONFLICT, "data directory", "Another h5ptd uses the data directory");
+    return 0;
+}
+
+static int open_rooms(struct files *files, int data, struct h5pt_error *err)
+{
+    const struct {
+        const char *name;
+        int *fd;
+    } rooms[] = {{"tmp", &files->tmp}, {"inputs", &files->inputs}, {"outputs", &files->outputs}};
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
+        if (mkdirat(data, rooms[i].name, 0700) && errno != EEXIST)
+            return fail(err, "Making a directory");
+        *rooms[i].fd = open_directory(data, rooms[i].name);
+        if (*rooms[i].fd < 0)
+            return fail(err, "Opening a directory");
+    }
+    return fsync(data) ? fail(err, "Syncing the data directory") : 0;
+}
+
+int files_open(const char *data_dir, struct files **ret, struct h5pt_error *err)
+{
+    if (make_directories(data_dir, err))
+        return -1;
+    struct files *files = malloc(sizeof *files);
+    if (!files)
+        return h5pt_fail_memory(err);
+    *files = (struct files){-1, -1, -1, -1};
+    int result = -1, data = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (data < 0)
+        (void)fail(err, "Opening the data directory");
+    else if (!take_lock(files, data, err) && !open_rooms(files, data, err))
+        result = 0;
+    if (data >= 0)
+        (void)close(data);
+    if (result) {
+        files_close(files);
+        return -1;
+    }
+    sweep(files->tmp, NULL, NULL, false);
+    *ret = files;
+    return 0;
+}
+
+void files_close(struct files *files)
+{
+    if (!files)
+        return;
+    const int fds[] = {files->tmp, files->inputs, files->outputs, files->lock};
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        if (fds[i] >= 0)
+            (void)close(fds[i]);
+    free(files);
+}
+
+int files_new_upload(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err)
+{
+    text_new_id(ret->name);
+    int fd = openat(files->tmp, ret->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail(err, "Making a file for the upload");
+    *ret_fd = fd;
+    return 0;
+}
+
+int files_keep_upload(struct files *files, const struct files_draft *draft, int fd, const char *id, struct h5pt_error *err)
+{
+    if (fsync(fd) == 0 && renameat(files->tmp, draft->name, files->inputs, id) == 0) {
+        if (fsync(files->inputs) == 0)
+            return 0;
+        files_drop_input(files, id);
+    }
+    (void)fail(err, "Keeping the upload");
+    files_drop_draft(files, draft);
+    return -1;
+}
+
+int files_new_output(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err)
+{
+    text_new_id(ret->name);
+    if (mkdirat(files->tmp, ret->name, 0700))
+        return fail(err, "Making a directory for the results");
+    int fd = open_directory(files->tmp, ret->name);
+    if (fd < 0) {
+        (void)fail(err, "Opening the directory for the results");
+        files_drop_draft(files, ret);
+        return -1;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+/* Syncs one result, which must be a plain file that nothing else refers to. */
+static int sync_result(int directory, const char *name, struct h5pt_error *err)
+{
+    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return fail(err, "Opening a result");
+    struct stat status;
+    int result = 0;
+    if (fstat(fd, &status) || !S_ISREG(status.st_mode) || status.st_nlink != 1)
+        result = h5pt_fail(err, H5PT_INTERNAL, name, "A result of the worker is not a plain file");
+    else if (fsync(fd))
+        result = fail(err, "Syncing a result");
+    (void)close(fd);
+    return result;
+}
+
+static int sync_results(int directory, struct h5pt_error *err)
+{
+    int fd = open_directory(directory, ".");
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        (void)fail(err, "Reading the results");
+        if (fd >= 0)
+            (void)close(fd);
+        return -1;
+    }
+    int result = 0;
+    for (const struct dirent *entry; !result && (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            result = sync_result(directory, entry->d_name, err);
+    (void)closedir(dir);
+    if (!result && fsync(directory))
+        result = fail(err, "Syncing the results");
+    return result;
+}
+
+int files_keep_output(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err)
+{
+    int fd = open_directory(files->tmp, draft->name);
+    if (fd < 0)
+        return fail(err, "Opening the results");
+    int result = sync_results(fd, err);
+    (void)close(fd);
+    if (result)
+        return -1;
+    files_drop_output(files, id);
+    if (renameat(files->tmp, draft->name, files->outputs, id) || fsync(files->outputs))
+        return fail(err, "Keeping the results");
+    return 0;
+}
+
+void files_drop_draft(struct files *files, const struct files_draft *draft)
+{
+    remove_tree(files->tmp, draft->name);
+}
+
+static int open_model(int directory, const char *name, int *ret_fd, struct h5pt_error *err)
+{
+    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fail(err, "Opening the upload");
+    *ret_fd = fd;
+    return 0;
+}
+
+int files_open_upload(struct files *files, const struct files_draft *draft, int *ret_fd, struct h5pt_error *err)
+{
+    return open_model(files->tmp, draft->name, ret_fd, err);
+}
+
+int files_open_input(struct files *files, const char *id, int *ret_fd, struct h5pt_error *err)
+{
+    return open_model(files->inputs, id, ret_fd, err);
+}
+
+int files_open_artifact(struct files *files, const char *id, const char *name, int *ret_fd, uint64_t *ret_bytes,
+                        struct h5pt_error *err)
+{
+    int directory = open_directory(files->outputs, id);
+    int fd = directory < 0 ? -1 : openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (directory >= 0)
+        (void)close(directory);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) || !S_ISREG(status.st_mode)) {
+        if (fd >= 0)
+            (void)close(fd);
+        return h5pt_fail(err, H5PT_NOT_FOUND, name, "The conversion has no artifact %s", name);
+    }
+    *ret_fd = fd;
+    *ret_bytes = (uint64_t)status.st_size;
+    return 0;
+}
+
+void files_drop_input(struct files *files, const char *id)
+{
+    remove_tree(files->inputs, id);
+}
+
+void files_drop_output(struct files *files, const char *id)
+{
+    remove_tree(files->outputs, id);
+}
+
+void files_sweep(struct files *files, bool (*wanted)(void *context, const char *id, bool input), void *context)
+{
+    sweep(files->inputs, wanted, context, true);
+    sweep(files->outputs, wanted, context, false);
+}
+
+uint64_t files_free_bytes(struct files *files)
+{
+    struct statvfs status;
+    if (fstatvfs(files->tmp, &status))
+        return 0;
+    return (uint64_t)status.f_bavail * status.f_frsize;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files of conversions, in the data directory:
+ *
+ *   lock           one daemon at a time
+ *   tmp/           uploads that arrive and outputs that are written; emptied at each start
+ *   inputs/ID      an accepted upload, until its conversion has finished
+ *   outputs/ID/    the artifacts of a finished conversion
+ *
+ * What is not in tmp/ is complete and has reached the disk: it is written in tmp/, synced, renamed, and the directory is
+ * synced. Safe from any thread. */
+#ifndef H5PT_STORE_FILES_H
+#define H5PT_STORE_FILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "text.h"
+
+struct files;
+
+/* Makes the directories where they are missing, takes the lock (CONFLICT when another daemon has it), empties tmp/. */
+int files_open(const char *data_dir, struct files **ret, struct h5pt_error *err);
+void files_close(struct files *files); /* NULL-safe */
+
+/* The name of a file or directory in tmp/. */
+struct files_draft {
+    char name[TEXT_ID_SIZE];
+};
+
+/* An empty file, open for reading and writing; *ret_fd is the caller's. */
+int files_new_upload(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err);
+/* Makes an upload the input of `id`, durably. The draft is gone afterwards, also on failure. */
+int files_keep_upload(struct files *files, const struct files_draft *draft, int fd, const char *id, struct h5pt_error *err);
+
+/* An empty directory; *ret_fd is the caller's. */
+int files_new_output(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err);
+/* Makes it the outputs of `id`, durably, in place of earlier ones. Refuses anything that is not a plain file. */
+int files_keep_output(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err);
+
+/* Opens an upload that is not kept, for reading. */
+int files_open_upload(struct files *files, const struct files_draft *draft, int *ret_fd, struct h5pt_error *err);
+
+/* Removes a draft of either kind. */
+void files_drop_draft(struct files *files, const struct files_draft *draft);
+
+int files_open_input(struct files *files, const char *id, int *ret_fd, struct h5pt_error *err);
+/* Opens an artifact for reading; NOT_FOUND when there is none of that name. */
+int files_open_artifact(struct files *files, const char *id, const char *name, int *ret_fd, uint64_t *ret_bytes,
+                        struct h5pt_error *err);
+
+void files_drop_input(struct files *files, const char *id);
+void files_drop_output(struct files *files, const char *id);
+
+/* Removes inputs and outputs for which `wanted` says no: left over from a crash between two steps. */
+void files_sweep(struct files *files, bool (*wanted)(void *context, const char *id, bool input), void *context);
+
+/* Bytes that can still be written. */
+uint64_t files_free_bytes(struct files *files);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "text.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+/* Crockford's alphabet: no letters that look like digits. */
+static const char alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
+
+void text_new_id(char ret[TEXT_ID_SIZE])
+{
+    uint64_t ms = (uint64_t)text_now_ms();
+    for (int i = 9; i >= 0; i--, ms >>= 5)
+        ret[i] = alphabet[ms & 31];
+    unsigned char random[16];
+    /* Never fails for so few bytes once the kernel's pool is ready, for which it waits. */
+    while (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        ;
+    for (int i = 0; i < 16; i++)
+        ret[10 + i] = alphabet[random[i] & 31];
+    ret[TEXT_ID_LENGTH] = '\0';
+}
+
+bool text_is_id(const char *text)
+{
+    return strlen(text) == TEXT_ID_LENGTH && strspn(text, alphabet) == TEXT_ID_LENGTH;
+}
+
+static int64_t clock_ms(clockid_t clock)
+{
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t text_now_ms(void)
+{
+    return clock_ms(CLOCK_REALTIME);
+}
+
+int64_t text_clock_ms(void)
+{
+    return clock_ms(CLOCK_MONOTONIC);
+}
+
+const char *text_time(int64_t ms, char ret[TEXT_TIME_SIZE])
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm utc;
+    char date[24];
+    if (!gmtime_r(&seconds, &utc) || !strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc))
+        date[0] = '\0';
+    (void)snprintf(ret, TEXT_TIME_SIZE, "%s.%03dZ", date, (int)(ms % 1000));
+    return ret;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* h5pt-worker: one conversion in a process of its own, started by h5ptd with an open input file, an open output directory
+ * and a pipe for its status (worker/status.h). It locks itself up before it looks at the file. */
+#include <cblas.h>
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "convert.h"
+#include "worker/sandbox.h"
+#include "worker/status.h"
+
+struct options {
+    unsigned formats;
+    enum convert_parity parity;
+    enum sandbox_mode sandbox;
+    struct sandbox_limits limits;
+    bool dry_run;  /* no output directory */
+    bool describe; /* say what this build and this kernel can do, instead of a conversion */
+};
+
+enum { EXIT_OK = 0, EXIT_ORPHAN = 2 };
+
+static const struct option flags[] = {
+    {"formats", required_argument, NULL, 'f'},   {"parity", required_argument, NULL, 'p'},
+    {"sandbox", required_argument, NULL, 's'},   {"memory", required_argument, NULL, 'm'},
+    {"cpu-time", required_argument, NULL, 'c'},  {"file-size", required_argument, NULL, 'z'},
+    {"dry-run", no_argument, NULL, 'n'},         {"describe", no_argument, NULL, 'd'},
+    {NULL, 0, NULL, 0},
+};
+
+static bool parse_sandbox(const char *text, enum sandbox_mode *ret)
+{
+    static const char *const names[] = {
+        [SANDBOX_REQUIRE] = "require", [SANDBOX_PREFER] = "prefer", [SANDBOX_OFF] = "off"};
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++) {
+        if (strcmp(names[i], text) != 0)
+            continue;
+        *ret = (enum sandbox_mode)i;
+        return true;
+    }
+    return false;
+}
+
+static bool parse_number(const char *text, uint64_t *ret)
+{
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (errno || end == text || *end)
+        return false;
+    *ret = number;
+    return true;
+}
+
+static int parse_option(int flag, struct options *options, struct h5pt_error *err)
+{
+    bool ok = true;
+    switch (flag) {
+    case 'f': return convert_parse_formats(optarg, &options->formats, err);
+    case 'p': return convert_parse_parity(optarg, &options->parity, err);
+    case 's': ok = parse_sandbox(optarg, &options->sandbox); break;
+    case 'm': ok = parse_number(optarg, &options->limits.memory); break;
+    case 'z': ok = parse_number(optarg, &options->limits.file_size); break;
+    case 'c': ok = parse_number(optarg, &options->limits.cpu_seconds); break;
+    case 'n': options->dry_run = true; break;
+    case 'd': options->describe = true; break;
+    default: ok = false;
+    }
+    return ok ? 0 : h5pt_fail(err, H5PT_USAGE, NULL, "h5pt-worker is started by h5ptd, of the same version");
+}
+
+static int parse_options(int argc, char **argv, struct options *ret, struct h5pt_error *err)
+{
+    *ret = (struct options){
+        .sandbox = SANDBOX_REQUIRE, .limits = {.memory = 4ULL << 30, .cpu_seconds = 600, .file_size = 16ULL << 30}};
+    opterr = 0;
+    for (int flag; (flag = getopt_long(argc, argv, "", flags, NULL)) != -1;)
+        if (parse_option(flag, ret, err))
+            return -1;
+    return 0;
+}
+
+/* A daemon that dies takes its workers along; one that was dead before we asked for that has closed the pipe. */
+static void die_with_daemon(void)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    struct pollfd pipe = {.fd = WORKER_STATUS_FD};
+    if (poll(&pipe, 1, 0) != 0)
+        _exit(EXIT_ORPHAN);
+}
+
+/* What libraries do on first use and the walls would forbid: OpenBLAS maps and binds its buffer on the first product that
+ * is not small, jansson reads its seed. */
+static void warm_up(void)
+{
+    enum { N = 256 };
+    static float a[N * N], c[N * N];
+    openblas_set_num_threads(1);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, N, N, N, 1, a, N, a, N, 0, c, N);
+    json_object_seed(0);
+}
+
+static int describe(const struct sandbox_state *sandbox, struct h5pt_error *err)
+{
+    json_t *version = convert_version(), *capabilities = convert_capabilities();
+    json_t *line = json_pack("{s:o, s:o, s:{s:b, s:i, s:b}}", "version", version, "capabilities", capabilities,
+                             "sandbox", "no_new_privileges", sandbox->no_new_privileges, "landlock", sandbox->landlock,
+                             "seccomp", sandbox->seccomp);
+    if (!line)
+        return h5pt_fail_memory(err);
+    status_send(line);
+    return 0;
+}
+
+static int convert(const struct options *options, struct h5pt_error *err)
+{
+    struct status_progress progress = {0};
+    const struct convert_request request = {
+        .input = WORKER_INPUT_FD,
+        .output_dir = options->dry_run ? -1 : WORKER_OUTPUT_FD,
+        .formats = options->formats,
+        .parity = options->parity,
+        .parity_memory = options->limits.memory / 2,
+        .progress = status_send_progress,
+        .context = &progress,
+    };
+    struct convert_result result;
+    if (convert_run(&request, &result, err))
+        return -1;
+    status_send(json_pack("{s:s, s:o}", "verdict", convert_verdict_name(result.verdict), "report", result.report));
+    return 0;
+}
+
+static int run(int argc, char **argv, struct h5pt_error *err)
+{
+    struct options options;
+    struct sandbox_state sandbox;
+    if (parse_options(argc, argv, &options, err) || sandbox_limit(&options.limits, err))
+        return -1;
+    warm_up();
+    int input = options.describe ? -1 : WORKER_INPUT_FD;
+    int output = options.describe || options.dry_run ? -1 : WORKER_OUTPUT_FD;
+    if (sandbox_enter(options.sandbox, input, output, &sandbox, err))
+        return -1;
+    return options.describe ? describe(&sandbox, err) : convert(&options, err);
+}
+
+int main(int argc, char **argv)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    die_with_daemon();
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (run(argc, argv, &err))
+        status_send_error(&err);
+    _exit(EXIT_OK); /* past the exit handlers of libraries that have read a hostile file */
+}

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real h5ptd for the tests: started from $H5PT_BUILD_DIR on free ports, with a data directory of its own.
+
+Every answer that a test gets is checked against api/openapi.yaml on the way (contract.py)."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+GOLDEN = os.path.join(ROOT, "tests", "golden")
+CASES = os.path.join(GOLDEN, "cases")
+sys.path[:0] = [HERE, GOLDEN]
+
+import contract  # noqa: E402
+
+# Nothing that a test waits for takes longer on a slow machine; what passes is over much sooner.
+PATIENCE = 60
+
+
+def program(name):
+    folder = os.environ.get("H5PT_BUILD_DIR")
+    if not folder:
+        raise SystemExit("H5PT_BUILD_DIR must name the folder in which h5pt was built")
+    return os.path.join(os.path.abspath(folder), name)
+
+
+def case(name):
+    with open(os.path.join(CASES, name + ".h5"), "rb") as file:
+        return file.read()
+
+
+def until(condition, what):
+    """The first true value of condition(), which is called again and again."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError("did not happen: " + what)
+
+
+class Daemon:
+    def __init__(self, folder, **options):
+        self.data_dir = os.path.join(str(folder), "data")
+        self.log_path = os.path.join(str(folder), "log")
+        self.options = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "data_dir": self.data_dir, "workers": 2, **options}
+        self.process = None
+        self.session = requests.Session()
+        self.session.hooks["response"].append(contract.check)
+        self.start()
+
+    def start(self):
+        log = open(self.log_path, "ab")
+        seen = log.tell()
+        arguments = [program("h5ptd")]
+        for name, value in self.options.items():
+            arguments += ["--" + name.replace("_", "-"), str(value)]
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env={})
+        log.close()
+        started = until(lambda: self._started(seen), "the daemon starts")
+        self.url = "http://" + started["listen"]
+        self.admin = "http://" + started["admin_listen"]
+        self.address = tuple(f(part) for f, part in zip((str, int), started["listen"].rsplit(":", 1)))
+        return started
+
+    def _started(self, seen):
+        assert self.process.poll() is None, open(self.log_path).read()
+        return next((line for line in self.log(seen) if line["event"] == "started"), None)
+
+    def log(self, seen=0):
+        with open(self.log_path) as file:
+            file.seek(seen)
+            return [json.loads(line) for line in file if line.endswith("\n")]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """SIGTERM, and the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def request(self, method, path, **arguments):
+        return self.session.request(method, self.url + path, timeout=PATIENCE, **arguments)
+
+    def get(self, path, **arguments):
+        return self.request("GET", path, **arguments)
+
+    def post(self, path, data, **arguments):
+        return self.request("POST", path, data=data, **arguments)
+
+    def job(self, job_id):
+        answer = self.get("/v1/conversions/" + job_id)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def wait_for(self, job_id, *states):
+        return until(lambda: (lambda job: job if job["state"] in states else None)(self.job(job_id)), "the job is " + " or ".join(states))
+
+    def unfinished(self):
+        answer = self.get("/v1/conversions?state=queued,running&limit=500")
+        assert answer.status_code == 200, answer.text
+        return len(answer.json()["conversions"])
+
+    def files(self, room):
+        return sorted(os.listdir(os.path.join(self.data_dir, room)))
+
+    def workers(self):
+        """Process ids of the daemon's children."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/stat" % pid) as file:
+                    fields = file.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if fields[0] != "Z" and int(fields[1]) == self.process.pid:
+                found.append(int(pid))
+        return found
+
+
+@pytest.fixture
+def start_daemon(tmp_path):
+    """start_daemon(option=value…) starts one; they are stopped after the test and must have stopped well."""
+    daemons = []
+
+    def start(**options):
+        daemons.append(Daemon(tmp_path if not daemons else tmp_path / str(len(daemons)), **options))
+        return daemons[-1]
+
+    yield start
+    statuses = [daemon.stop() for daemon in daemons if daemon.process.poll() is None]
+    assert statuses == [0] * len(statuses)
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory):
+    """One for all the tests that leave it as it is."""
+    shared = Daemon(tmp_path_factory.mktemp("daemon"))
+    yield shared
+    assert shared.stop() == 0
+
+
+class Gate:
+    """The real worker behind a gate: it runs when the gate is open."""
+
+    def __init__(self, folder):
+        self.closed = os.path.join(str(folder), "closed")
+        self.worker = os.path.join(str(folder), "worker")
+        with open(self.worker, "w") as file:
+            file.write(
+                "#!/bin/sh\n"
+                "case \"$*\" in *--describe*) ;; *) while [ -e %s ]; do sleep 0.01; done ;; esac\n"
+                "exec %s \"$@\"\n" % (self.closed, program("h5pt-worker"))
+            )
+        os.chmod(self.worker, 0o755)
+        self.close()
+
+    def close(self):
+        open(self.closed, "w").close()
+
+    def open(self):
+        os.unlink(self.closed)
+
+
+@pytest.fixture
+def gate(tmp_path):
+    return Gate(tmp_path)
+
+
+CLASSIC = "tfkeras/compose/classic_cnn_03"
+
+
+@pytest.fixture(scope="session")
+def model():
+    return case(CLASSIC)
+
+
+@pytest.fixture(scope="session")
+def refused_model():
+    return case("tfkeras/made/several_reasons")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon itself: its API description, its settings, its health."""
+import os
+import subprocess
+
+import contract
+import pytest
+import requests
+from conftest import PATIENCE, Daemon, program
+
+
+def run(*arguments, **environment):
+    return subprocess.run([program("h5ptd"), *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def routes():
+    """{(method, path): (listeners, query parameters)} as the daemon has them."""
+    lines = [line.split() for line in run("--print-routes").stdout.splitlines()]
+    return {(method.lower(), path): (listeners.split(","), set(query)) for listeners, method, path, *query in lines}
+
+
+def test_the_api_description_has_every_route_and_no_other():
+    described = {route for route in contract.operations() if route[0] != "head"}
+    assert set(routes()) == described and len(described) > 10
+    heads = {("get", path) for method, path in contract.operations() if method == "head"}
+    assert heads <= described
+
+
+def test_the_api_description_has_every_query_parameter():
+    for (method, path), operation in contract.operations().items():
+        parameters = operation.get("parameters", []) + contract.document()["paths"][path].get("parameters", [])
+        described = {contract.follow(p)["name"] for p in parameters if contract.follow(p)["in"] == "query"}
+        assert described == routes()["get" if method == "head" else method, path][1], (method, path)
+
+
+def test_the_api_description_is_served(daemon):
+    answer = daemon.get("/openapi.yaml")
+    with open(contract.PATH) as file:
+        assert answer.text == file.read()
+
+
+def test_capabilities(daemon):
+    body = daemon.get("/v1/capabilities").json()
+    assert {"Conv2D", "Dense"} <= {layer["class"] for layer in body["layers"]}
+    assert {"pt", "py"} <= set(body["formats"]) and body["parity"] == ["full", "quick", "off"]
+    assert body["limits"]["upload_bytes"] == 2 << 30 and body["libraries"]["hdf5"]
+
+
+def test_health_on_both_listeners(daemon):
+    for url in daemon.url, daemon.admin:
+        assert daemon.session.get(url + "/livez", timeout=PATIENCE).json() == {"status": "alive"}
+        assert daemon.session.get(url + "/readyz", timeout=PATIENCE).json()["status"] == "ready"
+        assert requests.head(url + "/livez", timeout=PATIENCE).status_code == 200
+    version = daemon.session.get(daemon.admin + "/version", timeout=PATIENCE).json()
+    assert version["version"] == contract.document()["info"]["version"]
+    assert requests.get(daemon.admin + "/v1/conversions", timeout=PATIENCE).status_code == 404
+
+
+def test_every_request_is_logged(daemon):
+    daemon.get("/livez", headers={"X-Request-ID": "to-be-logged"})
+    line = next(line for line in daemon.log() if line.get("request_id") == "to-be-logged")
+    assert line["event"] == "request" and line["route"] == "/livez" and line["status"] == 200 and line["method"] == "GET"
+
+
+def test_settings_come_from_flags_then_the_environment_then_the_defaults():
+    settings = lambda *arguments, **environment: dict(
+        line.split("=", 1) for line in run("--print-config", *arguments, **environment).stdout.splitlines()
+    )
+    defaults = settings(HOME="/home/somebody", XDG_STATE_HOME="/home/somebody/state")
+    assert defaults["H5PT_LISTEN"] == "127.0.0.1:8080" and defaults["H5PT_MAX_UPLOAD"] == "2GiB" and int(defaults["H5PT_WORKERS"]) >= 1
+    assert defaults["H5PT_DATA_DIR"] == ("/var/lib/h5pt" if os.geteuid() == 0 else "/home/somebody/state/h5pt")
+    changed = settings("--workers=3", "--wall-time", "90s", HOME="/", H5PT_WORKERS="7", H5PT_MEMORY="1G", H5PT_RETENTION="1500ms")
+    assert (changed["H5PT_WORKERS"], changed["H5PT_WALL_TIME"]) == ("3", "90s")
+    assert (changed["H5PT_MEMORY"], changed["H5PT_RETENTION"]) == ("1GiB", "1500ms")
+    # What is printed can be read back.
+    assert settings(**changed) == changed
+    help_text = run("--help").stdout
+    assert all("--" + name[5:].lower().replace("_", "-") + " " in help_text for name in defaults)
+
+
+@pytest.mark.parametrize(
+    "arguments, environment, named",
+    [
+        (["--wrokers", "2"], {}, "--wrokers"),
+        (["stray"], {}, "stray"),
+        (["--workers"], {}, "--workers"),
+        (["--workers", "many"], {}, "--workers"),
+        (["--workers", "99999"], {}, "--workers"),
+        (["--memory", "1MiB"], {}, "--memory"),
+        (["--max-upload", "99999999999999999999"], {}, "--max-upload"),
+        (["--retention", "10parsecs"], {}, "--retention"),
+        (["--sandbox", "maybe"], {}, "require|prefer|off"),
+        ([], {"H5PT_WROKERS": "2"}, "H5PT_WROKERS"),
+        ([], {"H5PT_WORKERS": "-1"}, "H5PT_WORKERS"),
+    ],
+)
+def test_settings_that_make_no_sense_are_fatal(arguments, environment, named):
+    done = run(*arguments, HOME="/", **environment)
+    assert done.returncode == 2 and named in done.stderr and not done.stdout
+
+
+def test_what_keeps_it_from_starting_is_said(daemon, tmp_path):
+    taken = ["--listen", "127.0.0.1:0", "--admin-listen", "off", "--data-dir"]
+    assert "Another h5ptd" in run(*taken, daemon.data_dir).stderr
+    assert "cannot be run" in run(*taken, str(tmp_path / "a"), "--worker", "/nonexistent").stderr
+    assert "does not run" in run(*taken, str(tmp_path / "b"), "--worker", "/bin/false").stderr
+    busy = run("--listen", daemon.url.removeprefix("http://"), "--admin-listen", "off", "--data-dir", str(tmp_path / "c"))
+    assert busy.returncode != 0 and "in use" in busy.stderr
+
+
+@pytest.mark.parametrize("sandbox", ["require", "off"])
+def test_sandbox_settings(tmp_path, model, sandbox):
+    if sandbox == "require" and "offers no" in run("--listen", "bad", "--sandbox", "require", "--data-dir", str(tmp_path / "x")).stderr:
+        pytest.skip("this kernel has not all of the walls")
+    with_setting = Daemon(tmp_path, sandbox=sandbox)
+    walls = requests.get(with_setting.admin + "/version", timeout=PATIENCE).json()["sandbox"]
+    assert (walls["landlock"] > 0, walls["seccomp"], walls["no_new_privileges"]) == (sandbox == "require",) * 3
+    assert with_setting.post("/v1/convert", model).status_code == 200
+    assert with_setting.stop() == 0

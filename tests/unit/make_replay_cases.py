@@ -1,0 +1,379 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes data/replay_cases.json: small calls of every operation of core/torch/ops.def and what the real torch makes of them.
+
+test_replay.c runs the same calls through replay_node. The calls are made from the columns of ops.def, so this also shows that
+module names, function names and attribute names there are those of torch. Needs torch; run it after changing ops.def or the
+cases below. A case whose "output" is missing is one that torch refuses.
+"""
+import json
+import operator
+import pathlib
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+HERE = pathlib.Path(__file__).parent
+ROW = re.compile(r'^OP\((\w+), (\w+), (NULL|"[^"]*"), (NULL|"[^"]*"), "([^"]*)"\)$', re.M)
+OPS = {
+    m[1]: (m[2], None if m[3] == "NULL" else m[3][1:-1], None if m[4] == "NULL" else m[4][1:-1], m[5].split())
+    for m in ROW.finditer((HERE / "../../core/torch/ops.def").read_text())
+}
+OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, ">": operator.gt}
+generator = torch.Generator().manual_seed(20240607)
+cases = []
+
+
+class Size:
+    """A size that is read from dim `dim` of the input."""
+
+    def __init__(self, dim):
+        self.dim = dim
+
+
+def rand(*shape, low=-2.0, high=2.0):
+    x = torch.rand(shape, generator=generator) * (high - low) + low
+    return (x * 1000).round() / 1000
+
+
+# The helpers that model.py brings along.
+def same_padding(n, k, s, d):
+    total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+    return total // 2, total - total // 2
+
+
+def per_dim(value, x):
+    return value if isinstance(value, tuple) else (value,) * (x.dim() - 2)
+
+
+def pad_same(x, kernel_size, stride, dilation=1, value=0.0):
+    k, s, d = per_dim(kernel_size, x), per_dim(stride, x), per_dim(dilation, x)
+    pads = [same_padding(x.size(2 + i), k[i], s[i], d[i]) for i in range(x.dim() - 2)]
+    return F.pad(x, [p for pair in reversed(pads) for p in pair], value=value)
+
+
+def avg_pool_same(x, kernel_size, stride):
+    pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[x.dim() - 2]
+    sums = pool(pad_same(x, kernel_size, stride), kernel_size, stride)
+    return sums / pool(pad_same(torch.ones_like(x), kernel_size, stride), kernel_size, stride)
+
+
+def sparsemax(x, dim):
+    z = x.movedim(dim, -1).sort(-1, descending=True).values
+    sums = z.cumsum(-1)
+    ranks = torch.arange(1, z.size(-1) + 1)
+    support = z - (sums - 1) / ranks > 0
+    count = support.sum(-1, keepdim=True)
+    tau = ((z * support).sum(-1, keepdim=True) - 1) / count
+    return (x.movedim(dim, -1) - tau).clamp(min=0).movedim(-1, dim)
+
+
+def find(name):
+    if name in ("pad_same", "avg_pool_same", "sparsemax"):
+        return globals()[name]
+    scope, name = name.split(".")
+    return getattr({"nn": nn, "F": F, "torch": torch}[scope], name)
+
+
+def special(op, x, attrs):
+    if op == "EINSUM":
+        return torch.einsum(attrs["equation"], *x)
+    if op == "CAT":
+        return torch.cat(x, **attrs)
+    if op == "SLICE":
+        return x[0][tuple(slice(a, b or None) for a, b in zip(attrs["start"], attrs["stop"]))]
+    return OPERATORS[OPS[op][2]](x[0], attrs["value"])
+
+
+def by_callee(op, x, attrs):
+    kind, _, callee, _ = OPS[op]
+    attrs = dict(attrs)
+    if kind == "OPERATOR":
+        return OPERATORS[callee](*x)
+    if kind == "SPECIAL":
+        return special(op, x, attrs)
+    if kind == "METHOD":
+        for name in ("dims", "sizes"):
+            if name in attrs:
+                return getattr(x[0], callee)(*(x[0].size(v.dim) if isinstance(v, Size) else v for v in attrs[name]))
+        if op == "CAST":
+            return x[0].to(getattr(torch, attrs["dtype"]))
+        return getattr(x[0], callee)(**attrs)
+    return find(callee)(*x, **attrs)
+
+
+def by_module(op, x, attrs):
+    """The output and the module's parameters, filled at random."""
+    module = find(OPS[op][1])(**attrs).eval()
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(rand(*value.shape, low=0.2 if "var" in name else -1.0, high=1.5))
+    return module(*x), list(module.state_dict().values())
+
+
+def attr_json(name, value):
+    if name == "sizes":
+        return {"sizes": [[0, v.dim] if isinstance(v, Size) else [v, -1] for v in value]}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def tensor_json(t):
+    values = t.flatten().tolist()
+    return {
+        "shape": list(t.shape),
+        "dtype": str(t.dtype).removeprefix("torch."),
+        "data": [float(f"{v:.7g}") if isinstance(v, float) else int(v) for v in values],
+    }
+
+
+def add(op, *x, parameters=(), refused=False, **attrs):
+    kind, module, callee, names = OPS[op]
+    known = {n.lstrip("*!").split("=")[0] for n in names}
+    assert set(attrs) <= known, (op, set(attrs) - known)
+    record = {"op": op, "inputs": [tensor_json(t) for t in x]}
+    record["attrs"] = {name: attr_json(name, value) for name, value in attrs.items()}
+    with torch.no_grad():
+        try:
+            if op == "PARAMETER":
+                y, parameters = parameters[0], list(parameters)
+            elif module:
+                y, parameters = by_module(op, x, attrs)
+                if callee:
+                    torch.testing.assert_close(by_callee(op, x, attrs), y, rtol=0, atol=0, equal_nan=True)
+            else:
+                y = by_callee(op, x, attrs)
+            assert not refused, op
+            record["output"] = tensor_json(y)
+        except (RuntimeError, IndexError, ValueError):
+            if not refused:
+                raise
+            parameters = [rand(*p) for p in refused] if isinstance(refused, list) else []
+    record["parameters"] = [tensor_json(p) for p in parameters]
+    cases.append(record)
+
+
+def convolutions():
+    add("CONV1D", rand(2, 3, 9), in_channels=3, out_channels=4, kernel_size=3)
+    add("CONV1D", rand(1, 4, 10), in_channels=4, out_channels=2, kernel_size=4, stride=3, padding=2, dilation=2, bias=False)
+    add("CONV1D", rand(1, 3, 5), in_channels=3, out_channels=2, kernel_size=1)
+    add("CONV1D", rand(1, 3, 7), in_channels=3, out_channels=6, kernel_size=3, groups=3, padding=1)
+    add("CONV2D", rand(2, 3, 6, 5), in_channels=3, out_channels=4, kernel_size=(3, 2), padding=(1, 0))
+    add("CONV2D", rand(1, 2, 9, 8), in_channels=2, out_channels=3, kernel_size=(2, 3), stride=(2, 1), padding=(0, 2), dilation=(3, 2))
+    add("CONV2D", rand(2, 5, 3, 3), in_channels=5, out_channels=3, kernel_size=1, bias=False)
+    add("CONV2D", rand(1, 5, 5, 4), in_channels=5, out_channels=3, kernel_size=1, stride=2)
+    add("CONV2D", rand(1, 5, 3, 2), in_channels=5, out_channels=2, kernel_size=1, padding=1)
+    add("CONV2D", rand(2, 4, 7, 6), in_channels=4, out_channels=8, kernel_size=3, stride=2, padding=1, groups=4)
+    add("CONV2D", rand(1, 6, 6, 6), in_channels=6, out_channels=4, kernel_size=3, dilation=2, padding=2, groups=2)
+    add("CONV2D", rand(1, 16, 4, 4), in_channels=16, out_channels=4, kernel_size=2, groups=2)
+    add("CONV3D", rand(1, 2, 4, 5, 3), in_channels=2, out_channels=3, kernel_size=(2, 3, 1), stride=(1, 2, 1), padding=(1, 0, 1))
+    add("CONV3D", rand(1, 2, 5, 4, 5), in_channels=2, out_channels=2, kernel_size=2, dilation=(2, 1, 3), groups=2)
+    add("CONV3D", rand(1, 3, 2, 2, 3), in_channels=3, out_channels=2, kernel_size=1)
+    add("CONV2D", rand(1, 3, 4, 4), in_channels=2, out_channels=2, kernel_size=3, refused=[(2, 2, 3, 3), (2,)])
+    add("CONV2D", rand(1, 2, 2, 4), in_channels=2, out_channels=2, kernel_size=3, refused=[(2, 2, 3, 3), (2,)])
+    add("CONV_TRANSPOSE1D", rand(2, 3, 5), in_channels=3, out_channels=2, kernel_size=3)
+    add("CONV_TRANSPOSE1D", rand(1, 2, 4), in_channels=2, out_channels=3, kernel_size=4, stride=3, padding=1, output_padding=2, dilation=2)
+    add("CONV_TRANSPOSE2D", rand(2, 2, 3, 4), in_channels=2, out_channels=3, kernel_size=(3, 2), stride=2, padding=(1, 0))
+    add("CONV_TRANSPOSE2D", rand(1, 3, 3, 2), in_channels=3, out_channels=1, kernel_size=(2, 3), stride=(3, 2), output_padding=(1, 0), bias=False)
+    add("CONV_TRANSPOSE2D", rand(1, 2, 3, 3), in_channels=2, out_channels=2, kernel_size=3, stride=1, padding=2, dilation=2)
+    add("CONV_TRANSPOSE3D", rand(1, 2, 2, 3, 2), in_channels=2, out_channels=2, kernel_size=(2, 1, 3), stride=(2, 3, 1), padding=(0, 0, 1), output_padding=(1, 2, 0))
+    add("CONV_TRANSPOSE2D", rand(1, 2, 1, 1), in_channels=2, out_channels=2, kernel_size=1, padding=1, refused=[(2, 2, 1, 1), (2,)])
+
+
+def linear():
+    add("PARAMETER", parameters=[rand(2, 3)])
+    add("LINEAR", rand(3, 4), in_features=4, out_features=5)
+    add("LINEAR", rand(1, 4), in_features=4, out_features=3)
+    add("LINEAR", rand(2, 2, 3), in_features=3, out_features=2, bias=False)
+    add("LINEAR", rand(6), in_features=6, out_features=2)
+    add("LINEAR", rand(2, 3), in_features=4, out_features=2, refused=[(2, 4), (2,)])
+    add("EMBEDDING", torch.tensor([[0, 3, 6], [2, 6, 1]]), num_embeddings=7, embedding_dim=3)
+    add("EMBEDDING", torch.tensor([7]), num_embeddings=7, embedding_dim=2, refused=[(7, 2)])
+    add("EMBEDDING", torch.tensor([-1]), num_embeddings=7, embedding_dim=2, refused=[(7, 2)])
+    for a, b in [((2, 3), (3, 4)), ((2, 1, 3, 2), (4, 2, 3)), ((3,), (3,)), ((3,), (2, 3, 2)), ((2, 2, 3), (3,)), ((2, 2, 3), (3, 2)), ((1, 3), (2, 3, 1))]:
+        add("MATMUL", rand(*a), rand(*b))
+    add("MATMUL", rand(2, 3), rand(2, 3), refused=True)
+    for equation, a, b in [("abc,cd->abd", (2, 3, 4), (4, 2)), ("bthd,bshd->bhts", (2, 3, 2, 4), (2, 2, 2, 4)), ("ab,cd->dacb", (2, 1), (3, 2)),
+                           ("abc, cde -> abde", (1, 2, 3), (3, 2, 2)), ("abc,abc->", (2, 2, 2), (2, 2, 2)), ("ab,ab->ba", (2, 3), (2, 3)),
+                           ("abc,dcb->ad", (2, 2, 3), (2, 3, 2)), ("aB,Ba->a", (2, 3), (3, 2))]:
+        add("EINSUM", rand(*a), rand(*b), equation=equation)
+    add("EINSUM", rand(2, 3), rand(2, 3), equation="ab,bc->ac", refused=True)
+
+
+def normalisation():
+    add("BATCH_NORM1D", rand(2, 3, 4), num_features=3)
+    add("BATCH_NORM1D", rand(3, 4), num_features=4, eps=1e-3, momentum=0.01)
+    add("BATCH_NORM2D", rand(2, 3, 2, 3), num_features=3, eps=1e-3)
+    add("BATCH_NORM2D", rand(1, 2, 2, 2), num_features=2, affine=False)
+    add("BATCH_NORM3D", rand(2, 2, 2, 1, 3), num_features=2)
+    add("BATCH_NORM2D", rand(1, 2, 3), num_features=2, refused=[(2,), (2,), (2,), (2,), ()])
+    add("BATCH_NORM2D", rand(1, 3, 2, 2), num_features=2, refused=[(2,), (2,), (2,), (2,), ()])
+    add("LAYER_NORM", rand(2, 3, 5), normalized_shape=5)
+    add("LAYER_NORM", rand(2, 3, 4), normalized_shape=(3, 4), eps=1e-2)
+    add("LAYER_NORM", rand(3, 4) + 3, normalized_shape=(4,), elementwise_affine=False)
+    add("LAYER_NORM", rand(3, 4), normalized_shape=(4,), bias=False)
+    add("LAYER_NORM", rand(3, 4), normalized_shape=(3,), refused=[(3,), (3,)])
+    add("GROUP_NORM", rand(2, 4, 3), num_groups=2, num_channels=4)
+    add("GROUP_NORM", rand(2, 6, 2, 2), num_groups=3, num_channels=6, affine=False, eps=1e-3)
+    add("GROUP_NORM", rand(2, 4), num_groups=1, num_channels=4)
+    add("NORMALIZE", rand(2, 3, 2))
+    add("NORMALIZE", rand(2, 3, 2), p=1.0, dim=-1)
+    add("NORMALIZE", rand(2, 3, 2), p=3.0, dim=0)
+    add("NORMALIZE", rand(2, 3, 2), dim=(1, 2), eps=4.0)
+    add("NORMALIZE", torch.zeros(2, 3), dim=1)
+
+
+def pooling():
+    nan = rand(1, 1, 6)
+    nan[0, 0, 2] = torch.nan
+    add("MAX_POOL1D", nan, kernel_size=2)
+    add("MAX_POOL1D", rand(2, 2, 7), kernel_size=3, stride=2, padding=1)
+    add("MAX_POOL2D", rand(2, 2, 5, 6), kernel_size=2)
+    add("MAX_POOL2D", rand(1, 2, 6, 5), kernel_size=(3, 2), stride=(1, 2), padding=(1, 0))
+    add("MAX_POOL3D", rand(1, 2, 4, 3, 5), kernel_size=(2, 1, 3), stride=(2, 2, 1), padding=(1, 0, 1))
+    add("MAX_POOL2D", rand(1, 1, 2, 2), kernel_size=3, stride=1, refused=True)
+    add("MAX_POOL2D", rand(1, 1, 4, 4), kernel_size=2, stride=1, padding=2, refused=True)
+    add("AVG_POOL1D", rand(2, 2, 7), kernel_size=3, stride=2, padding=1)
+    add("AVG_POOL1D", rand(1, 2, 7), kernel_size=3, stride=2, padding=1, count_include_pad=False)
+    add("AVG_POOL2D", rand(1, 2, 5, 6), kernel_size=(2, 3), stride=(2, 1))
+    add("AVG_POOL2D", rand(1, 2, 5, 5), kernel_size=3, stride=2, padding=(1, 0), count_include_pad=False)
+    add("AVG_POOL2D", rand(1, 2, 5, 5), kernel_size=2)
+    add("AVG_POOL3D", rand(1, 2, 4, 3, 3), kernel_size=2, stride=(1, 2, 1), padding=1)
+    add("AVG_POOL3D", rand(1, 1, 4, 3, 3), kernel_size=(2, 3, 2), stride=1, padding=(1, 1, 0), count_include_pad=False)
+    for kind in ("AVG", "MAX"):
+        add(f"ADAPTIVE_{kind}_POOL1D", rand(2, 2, 7), output_size=3)
+        add(f"ADAPTIVE_{kind}_POOL2D", rand(1, 2, 5, 4), output_size=(3, 6))
+        add(f"ADAPTIVE_{kind}_POOL2D", rand(1, 3, 3, 4), output_size=1)
+        add(f"ADAPTIVE_{kind}_POOL3D", rand(1, 2, 3, 4, 2), output_size=(2, 3, 1))
+    for x, k, s in [(rand(1, 2, 7), 3, 2), (rand(1, 1, 5, 6), (2, 3), (1, 2)), (rand(1, 1, 4, 5, 3), 2, 2), (rand(1, 1, 5, 5), 1, 3)]:
+        add("AVG_POOL_SAME", x, kernel_size=k, stride=s)
+        add("PAD_SAME", x, kernel_size=k, stride=s)
+    add("PAD_SAME", rand(1, 2, 6), kernel_size=3, stride=1, dilation=2, value=-torch.inf)
+    add("PAD_SAME", rand(1, 1, 6, 4), kernel_size=(3, 2), stride=1, dilation=(1, 3), value=1.5)
+
+
+def shapes():
+    add("PERMUTE", rand(2, 3, 4), dims=(2, 0, 1))
+    add("PERMUTE", rand(2, 3, 2, 2), dims=(0, -1, 1, 2))
+    add("PERMUTE", rand(2, 3), dims=(0, 0), refused=True)
+    add("RESHAPE", rand(2, 3, 4), sizes=(4, 6))
+    add("RESHAPE", rand(2, 3, 4), sizes=(Size(0), -1))
+    add("RESHAPE", rand(2, 6, 4), sizes=(Size(0), 2, Size(2), -1))
+    add("RESHAPE", rand(2, 3, 4), sizes=(5, -1), refused=True)
+    add("RESHAPE", rand(2, 3, 4), sizes=(2, 3), refused=True)
+    add("RESHAPE", rand(4), sizes=(-1, -1), refused=True)
+    add("FLATTEN", rand(2, 3, 2, 2), start_dim=1)
+    add("FLATTEN", rand(2, 3, 2, 2), start_dim=0, end_dim=-2)
+    add("UNSQUEEZE", rand(2, 3), dim=1)
+    add("UNSQUEEZE", rand(2, 3), dim=-1)
+    add("SQUEEZE", rand(2, 1, 3), dim=1)
+    add("SQUEEZE", rand(2, 1, 3), dim=-1)
+    add("EXPAND", rand(2, 1, 3), sizes=(-1, 4, -1))
+    add("EXPAND", rand(2, 1), sizes=(3, Size(0), 2))
+    add("EXPAND", rand(2, 3), sizes=(2, 4), refused=True)
+    add("REPEAT_INTERLEAVE", rand(2, 3, 2), repeats=2, dim=1)
+    add("REPEAT_INTERLEAVE", rand(2, 3), repeats=3, dim=-1)
+    add("PAD", rand(1, 2, 3), pad=(1, 2))
+    add("PAD", rand(1, 2, 3, 4), pad=(0, 1, 2, 0), value=-1.5)
+    add("PAD", rand(1, 2, 3, 4), pad=(-1, -2, 1, -1))
+    add("PAD", rand(1, 2, 2, 1, 2), pad=(1, 1, 0, 2, 1, 0))
+    add("SLICE", rand(2, 5, 6), start=(0, 1, 2), stop=(0, -2, 5))
+    add("SLICE", rand(2, 5), start=(0, -3), stop=(9, 0))
+    add("SLICE", rand(2, 3), start=(0, 2), stop=(0, 1))
+    add("CAT", rand(2, 3), rand(2, 1), rand(2, 2), dim=1)
+    add("CAT", rand(2, 3, 2), rand(2, 3, 2), dim=-3)
+    add("CAT", rand(2, 3), torch.tensor([[1, 2, 3]]), dim=0)
+    add("CAT", rand(2, 3), rand(3, 3), dim=1, refused=True)
+    add("INTERPOLATE", rand(1, 2, 4), scale_factor=3)
+    add("INTERPOLATE", rand(1, 2, 2, 3), scale_factor=2)
+    add("INTERPOLATE", rand(1, 1, 2, 3), scale_factor=(3, 1), mode="nearest")
+    add("INTERPOLATE", rand(1, 1, 2, 2, 2), scale_factor=(1, 2, 3))
+    add("INTERPOLATE", torch.arange(9.0).reshape(1, 1, 9), scale_factor=41)
+    add("INTERPOLATE", rand(1, 2, 3, 2), scale_factor=2, mode="bilinear")
+    add("INTERPOLATE", rand(1, 1, 3, 4), scale_factor=(3, 2), mode="bilinear")
+    for dtype in ("int64", "int32", "bool", "float32"):
+        add("CAST", torch.tensor([-1.7, -0.2, 0.0, 0.9, 2.5]), dtype=dtype)
+    add("CAST", torch.tensor([0, 3]), dtype="float32")
+    for op in ("DROPOUT", "DROPOUT1D", "DROPOUT2D", "DROPOUT3D", "ALPHA_DROPOUT"):
+        add(op, rand(*(1, 2, 2, 2, 2)[: {"DROPOUT1D": 3, "DROPOUT2D": 4}.get(op, 5)]), p=0.4)
+
+
+def arithmetic():
+    shapes = [((2, 3), (2, 3)), ((2, 3, 2), (3, 1)), ((2, 3, 2, 2), (2, 1, 2, 1)), ((), (2, 2)), ((3, 1), (1, 4)), ((2, 3), (1,)), ((1, 1), (1,))]
+    for op in ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"):
+        for a, b in shapes:
+            add(op, rand(*a), rand(*b, low=0.1))
+        add(op, rand(2, 3), rand(2, 2), refused=True)
+        add(op, torch.tensor([1, -2, 3]), torch.tensor([4, 2, -1]))
+        add(op, torch.tensor([1, -2, 3]), rand(3))
+        add(op, torch.tensor([torch.nan, 1.0, torch.inf]), torch.tensor([1.0, torch.nan, -torch.inf]))
+    for op in ("ADD_SCALAR", "MUL_SCALAR", "DIV_SCALAR", "GREATER_SCALAR"):
+        add(op, rand(2, 3), value=0.3)
+        add(op, rand(2, 3), value=3)
+        add(op, torch.tensor([1, -2, 3]), value=0.5)
+        add(op, torch.tensor([1, -2, 3]), value=2)
+    add("MUL_SCALAR", torch.tensor([True, False]), value=2)
+    add("MUL", torch.tensor([True, False]), rand(2))
+    add("CLAMP", rand(2, 4), min=-0.5)
+    add("CLAMP", rand(2, 4), max=0.5)
+    add("CLAMP", rand(2, 4), min=-1.0, max=0.25)
+    x = rand(3, 4, low=-3.0, high=3.0)
+    add("EXP", x)
+    add("SQRT", x.abs())
+    add("RSQRT", x.abs() + 0.01)
+    add("SQUARE", x)
+    for op in ("SUM", "MEAN", "AMAX", "VAR"):
+        add(op, rand(2, 3, 4), dim=1)
+        add(op, rand(2, 3, 4), dim=-1, keepdim=True)
+        add(op, rand(2, 3, 2, 2), dim=(2, 3))
+        add(op, rand(2, 3, 2, 2), dim=(0, 2), keepdim=True)
+        add(op, rand(2, 3, 2, 2), dim=(1, -1))
+    add("VAR", rand(2, 3, 4) + 50, dim=(0, 2), correction=0)
+    add("SUM", torch.tensor([[1, 2], [3, 4]]), dim=0)
+    add("SUM", torch.tensor([[True, True], [False, True]]), dim=1)
+    add("MEAN", torch.tensor([[1, 2], [3, 4]]), dim=0, refused=True)
+    add("AMAX", torch.tensor([[1.0, torch.nan], [3.0, 2.0]]), dim=1)
+    add("SUM", rand(2, 3), dim=2, refused=True)
+
+
+def activations():
+    x = torch.cat([torch.tensor([0.0, -0.5, 0.5, 1.0, -1.0, 3.0, -3.0, 6.0, 25.0, -25.0, 100.0, -100.0]), rand(12, low=-4.0, high=8.0)])
+    special_values = torch.tensor([torch.nan, torch.inf, -torch.inf])
+    plain = """RELU RELU6 LEAKY_RELU ELU SELU CELU GELU SILU MISH SIGMOID TANH SOFTPLUS SOFTSIGN LOG_SIGMOID HARD_SIGMOID
+               HARD_SWISH HARD_TANH HARD_SHRINK SOFT_SHRINK TANH_SHRINK""".split()
+    for op in plain:
+        add(op, x)
+    for op in ("RELU", "RELU6", "LEAKY_RELU", "ELU", "SIGMOID", "TANH", "HARD_SIGMOID", "HARD_TANH", "SOFTPLUS"):
+        add(op, special_values)
+    add("LEAKY_RELU", x, negative_slope=0.3)
+    add("ELU", x, alpha=0.7)
+    add("CELU", x, alpha=1.7)
+    add("GELU", x, approximate="tanh")
+    add("HARD_SHRINK", x, lambd=1.0)
+    add("SOFT_SHRINK", x, lambd=1.0)
+    add("THRESHOLD", x, threshold=0.5, value=-2.0)
+    add("PRELU", rand(2, 3, 2))
+    add("PRELU", rand(2, 3, 2), num_parameters=3)
+    add("PRELU", rand(4))
+    add("PRELU", rand(2, 3, 2), num_parameters=2, refused=[(2,)])
+    for op in ("SOFTMAX", "LOG_SOFTMAX"):
+        add(op, rand(2, 4), dim=-1)
+        add(op, rand(2, 3, 2), dim=1)
+        add(op, torch.tensor([[1000.0, 999.0, -1000.0]]), dim=1)
+    add("GLU", rand(2, 4))
+    add("GLU", rand(2, 4, 3), dim=1)
+    add("GLU", rand(2, 3), refused=True)
+    add("SPARSEMAX", rand(2, 5), dim=-1)
+    add("SPARSEMAX", rand(2, 4, 2), dim=1)
+    add("SPARSEMAX", torch.tensor([[0.0, 0.0, 0.0], [9.0, 1.0, 8.5]]), dim=1)
+
+
+for family in (convolutions, linear, normalisation, pooling, shapes, arithmetic, activations):
+    family()
+missing = set(OPS) - {case["op"] for case in cases if "output" in case}
+assert not missing, missing
+with open(HERE / "data/replay_cases.json", "w") as f:
+    f.write('{"torch": %s, "cases": [\n' % json.dumps(torch.__version__.split("+")[0]))
+    f.write(",\n".join(json.dumps(case, separators=(",", ":")) for case in cases))
+    f.write("\n]}\n")
