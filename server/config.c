@@ -21,14 +21,14 @@ struct setting {
 };
 
 static const struct setting settings[] = {
-#define CONFIG(kind, name, def, low, high, arg, text)                                                                            \
-    {.type = TYPE_##kind,                                                                                                      \
-     .id = #name,                                                                                                              \
-     .preset = (def),                                                                                                          \
-     .argument = (arg),                                                                                                        \
-     .help = (text),                                                                                                           \
-     .min = (low),                                                                                                             \
-     .max = (high),                                                                                                            \
+#define CONFIG(kind, name, def, low, high, arg, text)                                                                  \
+    {.type = TYPE_##kind,                                                                                              \
+     .id = #name,                                                                                                      \
+     .preset = (def),                                                                                                  \
+     .argument = (arg),                                                                                                \
+     .help = (text),                                                                                                   \
+     .min = (low),                                                                                                     \
+     .max = (high),                                                                                                    \
      .offset = offsetof(struct config, name)},
 #include "config.def"
 #undef CONFIG
@@ -53,9 +53,9 @@ struct unit {
 
 /* The largest first; where two have the same factor, the one to print comes first. */
 static const struct unit size_units[] = {
-    {"TiB", 1ULL << 40}, {"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}, {"", 1},
-    {"T", 1ULL << 40},   {"G", 1ULL << 30},   {"M", 1ULL << 20},   {"K", 1ULL << 10},   {"B", 1},
-    {"TB", 1000000000000}, {"GB", 1000000000}, {"MB", 1000000}, {"KB", 1000}, {NULL, 0},
+    {"TiB", 1ULL << 40},   {"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1ULL << 10}, {"", 1},
+    {"T", 1ULL << 40},     {"G", 1ULL << 30},   {"M", 1ULL << 20},   {"K", 1ULL << 10},   {"B", 1},
+    {"TB", 1000000000000}, {"GB", 1000000000},  {"MB", 1000000},     {"KB", 1000},        {NULL, 0},
 };
 static const struct unit count_units[] = {{"", 1}, {NULL, 0}};
 static const struct unit duration_units[] = {
@@ -142,7 +142,8 @@ static int set_text(struct config *config, const struct setting *setting, const 
                     struct h5pt_error *err)
 {
     if (setting->type == TYPE_CHOICE && !in_choices(setting->argument, value))
-        return h5pt_fail(err, H5PT_USAGE, where, "%s is \"%s\", but must be one of %s", where, value, setting->argument);
+        return h5pt_fail(err, H5PT_USAGE, where, "%s is \"%s\", but must be one of %s", where, value,
+                         setting->argument);
     char *copy = strdup(value);
     if (!copy)
         return h5pt_fail_memory(err);
@@ -168,10 +169,11 @@ static int set(struct config *config, const struct setting *setting, const char 
         return set_text(config, setting, where, value, err);
     uint64_t number;
     if (!parse_quantity(value, quantities[setting->type].units, &number))
-        return h5pt_fail(err, H5PT_USAGE, where, "%s is \"%s\", but must be %s", where, value, quantities[setting->type].what);
+        return h5pt_fail(err, H5PT_USAGE, where, "%s is \"%s\", but must be %s", where, value,
+                         quantities[setting->type].what);
     if (number < setting->min || number > setting->max)
-        return h5pt_fail(err, H5PT_USAGE, where, "%s is \"%s\", which is outside of the range %" PRIu64 " to %" PRIu64, where,
-                         value, setting->min, setting->max);
+        return h5pt_fail(err, H5PT_USAGE, where, "%s is \"%s\", which is outside of the range %" PRIu64 " to %" PRIu64,
+                         where, value, setting->min, setting->max);
     *(uint64_t *)field(config, setting) = number;
     return 0;
 }
@@ -265,8 +267,8 @@ static int fill_in(struct config *config, struct h5pt_error *err)
     return 0;
 }
 
-int config_load(int argc, char *const *argv, char *const *environment, struct config *ret, enum config_action *ret_action,
-                struct h5pt_error *err)
+int config_load(int argc, char *const *argv, char *const *environment, struct config *ret,
+                enum config_action *ret_action, struct h5pt_error *err)
 {
     struct config config = {0};
     enum config_action action = CONFIG_RUN;
@@ -293,12 +295,15 @@ void config_release(struct config *config)
 
 void config_print_help(FILE *out)
 {
-    (void)fprintf(out, "usage: h5ptd [OPTION VALUE]...\n\nThe h5pt service: converts Keras models to PyTorch over HTTP.\n"
-                       "Each option can be set in the environment too: --max-upload as H5PT_MAX_UPLOAD.\n\n");
+    (void)fprintf(out,
+                  "usage: h5ptd [OPTION VALUE]...\n\nThe h5pt service: converts Keras models to PyTorch over HTTP.\n"
+                  "Each option can be set in the environment too: --max-upload as H5PT_MAX_UPLOAD.\n\n");
     char name[NAME_SIZE];
     for (size_t i = 0; i < SETTING_COUNT; i++) {
-        (void)fprintf(out, "  %s %s\n        %s", flag_name(&settings[i], name), settings[i].argument, settings[i].help);
-        (void)fprintf(out, "%s%s%s\n", *settings[i].preset ? " (" : "", settings[i].preset, *settings[i].preset ? ")" : "");
+        (void)fprintf(out, "  %s %s\n        %s", flag_name(&settings[i], name), settings[i].argument,
+                      settings[i].help);
+        (void)fprintf(out, "%s%s%s\n", *settings[i].preset ? " (" : "", settings[i].preset,
+                      *settings[i].preset ? ")" : "");
     }
     for (size_t i = 0; i < ACTION_COUNT; i++)
         (void)fprintf(out, "  %s\n        %s\n", actions[i].flag, actions[i].help);

@@ -10,10 +10,10 @@
 #include "base/error.h"
 
 /* DURATION is in milliseconds, SIZE in bytes; texts are owned by the config. */
-#define CONFIG_FIELD_TEXT     char *
-#define CONFIG_FIELD_CHOICE   char *
-#define CONFIG_FIELD_COUNT    uint64_t
-#define CONFIG_FIELD_SIZE     uint64_t
+#define CONFIG_FIELD_TEXT char *
+#define CONFIG_FIELD_CHOICE char *
+#define CONFIG_FIELD_COUNT uint64_t
+#define CONFIG_FIELD_SIZE uint64_t
 #define CONFIG_FIELD_DURATION uint64_t
 
 struct config {
@@ -25,8 +25,8 @@ struct config {
 enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_PRINT_CONFIG, CONFIG_PRINT_ROUTES };
 
 /* Reads flags and environment. On success *ret is to be released; USAGE otherwise. */
-int config_load(int argc, char *const *argv, char *const *environment, struct config *ret, enum config_action *ret_action,
-                struct h5pt_error *err);
+int config_load(int argc, char *const *argv, char *const *environment, struct config *ret,
+                enum config_action *ret_action, struct h5pt_error *err);
 void config_release(struct config *config);
 
 void config_print_help(FILE *out);

@@ -51,8 +51,8 @@ static int ask_worker(struct daemon *daemon, struct h5pt_error *err)
     if (json_object_get(result.last, "version"))
         return 0;
     const char *message = json_string_value(json_object_get(error, "message"));
-    return h5pt_fail(err, H5PT_NOT_READY, "worker", "%s does not run (signal %d, status %d): %s", daemon->worker, result.signal,
-                     result.status, message ? message : result.output);
+    return h5pt_fail(err, H5PT_NOT_READY, "worker", "%s does not run (signal %d, status %d): %s", daemon->worker,
+                     result.signal, result.status, message ? message : result.output);
 }
 
 static void warn_of_sandbox(const struct daemon *daemon)
@@ -130,9 +130,10 @@ static int serve(struct daemon *daemon)
     } else {
         int signal_number;
         log_event(LOG_INFO, "started",
-                  json_pack("{s:s, s:s, s:s*, s:s, s:I, s:O*}", "version", H5PT_VERSION, "listen", http_address(daemon->api),
-                            "admin_listen", daemon->admin ? http_address(daemon->admin) : NULL, "data_dir",
-                            daemon->config.data_dir, "workers", (json_int_t)daemon->config.workers, "sandbox",
+                  json_pack("{s:s, s:s, s:s*, s:s, s:I, s:O*}", "version", H5PT_VERSION, "listen",
+                            http_address(daemon->api), "admin_listen",
+                            daemon->admin ? http_address(daemon->admin) : NULL, "data_dir", daemon->config.data_dir,
+                            "workers", (json_int_t)daemon->config.workers, "sandbox",
                             json_object_get(daemon->description, "sandbox")));
         (void)sigwait(&signals, &signal_number);
         drain(daemon, &signals);

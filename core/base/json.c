@@ -60,7 +60,7 @@ json_t *json_parse(const char *text, size_t length, const char *where, struct h5
         return NULL;
     }
     json_error_t error;
-    json_t *root = json_loadb(strbuf_text(&clean), clean.length, JSON_DECODE_ANY, &error);
+    json_t *root = json_loadb(strbuf_text(&clean), clean.length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     strbuf_release(&clean);
     if (!root)
         h5pt_fail(err, H5PT_CONFIG_MALFORMED, where, "The JSON text is not valid at line %d, column %d: %s", error.line,

@@ -21,53 +21,44 @@ struct group {
     struct wanted *wanted; /* owned */
 };
 
-/* "block/dense_1/kernel:0_2" → the component before the last ("dense_1") and the last without its tail ("kernel"). */
-struct weight_name {
-    const char *layer;
-    size_t layer_length;
-    const char *slot;
-    size_t slot_length;
-};
-
-static struct weight_name split_name(const char *name)
+/* True when `name` ("block/dense_1/kernel:0_2") has the component `wanted` before its last one. */
+static bool has_component(const char *name, const char *wanted)
 {
-    struct weight_name n = {.slot = name};
-    const char *slash = strrchr(name, '/');
-    if (slash) {
-        n.slot = slash + 1;
-        n.layer = name;
-        for (const char *p = name; p < slash; p++)
-            if (*p == '/')
-                n.layer = p + 1;
-        n.layer_length = (size_t)(slash - n.layer);
-    }
-    n.slot_length = strcspn(n.slot, ":");
-    return n;
+    size_t n = strlen(wanted);
+    for (const char *p = name, *slash; (slash = strchr(p, '/')); p = slash + 1)
+        if ((size_t)(slash - p) == n && memcmp(p, wanted, n) == 0)
+            return true;
+    return false;
 }
 
-static bool text_is(const char *text, size_t length, const char *wanted)
+/* True when a component before the last begins with `prefix`. */
+static bool has_component_from(const char *name, const char *prefix, size_t length)
 {
-    return strlen(wanted) == length && memcmp(text, wanted, length) == 0;
+    for (const char *p = name, *slash; (slash = strchr(p, '/')); p = slash + 1)
+        if (strncmp(p, prefix, length) == 0)
+            return true;
+    return false;
 }
 
-/* "kernel" and "kernel_1" both name the slot "kernel"; so do "dense_W"-like names of no slot: then nothing is said. */
-static bool slot_is(const struct weight_name *name, const char *slot)
+/* "kernel", "kernel:0", "kernel:0_1" and "kernel_1" all name the slot "kernel". A slot "forward/kernel" also wants a component
+ * that begins with "forward". */
+static bool slot_is(const char *name, const char *slot)
 {
-    size_t n = strlen(slot);
-    if (name->slot_length < n || memcmp(name->slot, slot, n) != 0)
+    const char *last = strrchr(name, '/'), *scope_end = strrchr(slot, '/');
+    last = last ? last + 1 : name;
+    const char *plain = scope_end ? scope_end + 1 : slot;
+    size_t n = strlen(plain), length = strcspn(last, ":");
+    if (length < n || memcmp(last, plain, n) != 0)
         return false;
-    if (name->slot_length == n)
+    if (scope_end && !has_component_from(name, slot, (size_t)(scope_end - slot)))
+        return false;
+    if (length == n)
         return true;
-    if (name->slot[n] != '_' || name->slot_length == n + 1)
-        return false;
-    for (size_t i = n + 1; i < name->slot_length; i++)
-        if (name->slot[i] < '0' || name->slot[i] > '9')
-            return false;
-    return true;
+    return last[n] == '_' && length > n + 1 && strspn(last + n + 1, "0123456789") == length - n - 1;
 }
 
-/* True when the component of the name can be the slot: it is, or it is no slot of the layer at all. */
-static bool slot_agrees(const struct weight_name *name, const struct wanted *w)
+/* True when the name can be that of the slot: it is, or it is that of no slot of the layer at all. */
+static bool slot_agrees(const char *name, const struct wanted *w)
 {
     if (slot_is(name, w->weight->slot))
         return true;
@@ -88,9 +79,7 @@ static const struct source_tensor *find_by_name(const struct group *g, const str
     const struct source_tensor *found = NULL;
     for (size_t i = 0; i < g->source->tensor_count; i++) {
         const struct source_tensor *t = &g->source->tensors[i];
-        struct weight_name name = split_name(t->name);
-        if (!slot_is(&name, w->weight->slot) ||
-            !(alone || (name.layer && text_is(name.layer, name.layer_length, w->layer->name))))
+        if (!slot_is(t->name, w->weight->slot) || !(alone || has_component(t->name, w->layer->name)))
             continue;
         if (found)
             return NULL;
@@ -135,8 +124,7 @@ static bool bind_by_order(struct group *g, bool split)
             if (first != (pass == 0))
                 continue;
             const struct source_tensor *t = &g->source->tensors[position++];
-            struct weight_name name = split_name(t->name);
-            if (!fits(t, w) || !slot_agrees(&name, w))
+            if (!fits(t, w) || !slot_agrees(t->name, w))
                 return false;
             w->weight->tensor = t;
         }

@@ -300,7 +300,8 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* max(x - tau, 0), where tau makes the sum along the axis 1. */
+/* max(x - tau, 0), as Keras computes tau: from the sum of the partial sums over the support, which is the sum that the
+ * literature has only where one element is in it. In float32, since a last bit decides whether one is. */
 static int sparsemax(struct tensor *x, int axis, struct h5pt_error *err)
 {
     int64_t n = x->shape.dims[axis], inner = 1;
@@ -314,14 +315,19 @@ static int sparsemax(struct tensor *x, int axis, struct h5pt_error *err)
         for (int64_t k = 0; k < n; k++)
             sorted[k] = row[k * inner];
         qsort(sorted, (size_t)n, sizeof *sorted, descending);
-        double sum = 0, tau = 0;
+        float partial = 0, total = 0, support = 0;
         for (int64_t k = 0; k < n; k++) {
-            sum += (double)sorted[k];
-            if ((double)sorted[k] - (sum - 1) / (double)(k + 1) > 0)
-                tau = (sum - 1) / (double)(k + 1);
+            partial += sorted[k];
+            if (sorted[k] - (partial - 1) / (float)(k + 1) > 0) {
+                total += partial;
+                support++;
+            }
         }
-        for (int64_t k = 0; k < n; k++)
-            row[k * inner] = (float)fmax((double)row[k * inner] - tau, 0);
+        float tau = (total - 1) / support;
+        for (int64_t k = 0; k < n; k++) {
+            float y = row[k * inner] - tau;
+            row[k * inner] = y <= 0 ? 0 : y;
+        }
     }
     free(sorted);
     return 0;

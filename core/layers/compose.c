@@ -68,7 +68,7 @@ struct lowered lower_normalize(struct lowering *l, const struct keras_call *call
 
 struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x)
 {
-    if (dtype_is_float(call->inputs[0]->dtype))
+    if (call->inputs[0]->dtype == DTYPE_F32)
         return x;
     struct torch_attr dtype = attr_text("dtype", "float32");
     x.id = lower_node(l, call,

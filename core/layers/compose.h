@@ -16,7 +16,7 @@ struct lowered lower_reduce(struct lowering *l, const struct keras_call *call, e
                             int count, const int *axes);
 /* F.normalize over one Keras axis: x / max(l2 norm, eps). */
 struct lowered lower_normalize(struct lowering *l, const struct keras_call *call, struct lowered x, int axis, double eps);
-/* x.to(float32); x itself when it is a float already. */
+/* x, which holds input 0, as float32. */
 struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x);
 
 /* The weight `slot`, read inside forward, shaped to broadcast against values in `layout`: its elements viewed as `shape` (of

@@ -61,7 +61,7 @@ static int declare_depthwise(struct layer_shape *s, const struct conv_config *c,
 static int shape_depthwise(struct layer_shape *s)
 {
     const struct conv_config *c = s->config;
-    int64_t channels;
+    int64_t channels = 0;
     if (declare_depthwise(s, c, &channels) < 0 || spatial_window_shape(s, &c->window, channels) < 0)
         return -1;
     return conv_declare_bias(s, c, channels);
@@ -70,7 +70,7 @@ static int shape_depthwise(struct layer_shape *s)
 static int shape_separable(struct layer_shape *s)
 {
     const struct conv_config *c = s->config;
-    int64_t channels;
+    int64_t channels = 0;
     if (declare_depthwise(s, c, &channels) < 0 || spatial_window_shape(s, &c->window, c->filters) < 0)
         return -1;
     struct spatial_window pointwise = pointwise_window(c->window.rank);

@@ -64,11 +64,13 @@ static int dense_shape(struct layer_shape *s)
 static void dense_multiply(const struct tensor *x, const struct tensor *kernel, const struct tensor *bias, float *y)
 {
     enum { BLOCK = 1 << 16 };
-    int64_t in = kernel->shape.dims[0], units = kernel->shape.dims[1], rows = in ? x->count / in : 0;
+    int64_t in = kernel->shape.dims[0], units = kernel->shape.dims[1], rows = 1;
+    for (int i = 0; i < x->shape.rank - 1; i++)
+        rows *= x->shape.dims[i];
     for (int64_t row = 0; row < rows; row++)
         for (int64_t j = 0; j < units; j++)
             y[row * units + j] = bias ? bias->data[j] : 0;
-    for (int64_t row = 0; row < rows; row += BLOCK) {
+    for (int64_t row = 0; in && row < rows; row += BLOCK) {
         int64_t m = rows - row < BLOCK ? rows - row : BLOCK;
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)units, (int)in, 1, x->data + row * in, (int)in,
                     kernel->data, (int)units, 1, y + row * units, (int)units);

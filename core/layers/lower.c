@@ -142,8 +142,12 @@ const char *lower_module(struct lowering *l, const struct keras_call *call, cons
         return NULL;
     }
     const json_t *known = json_object_get(l->modules, key);
-    if (known)
-        return json_string_value(known);
+    if (known) { /* the map dies with the lowering, the name must not */
+        char *same = arena_strdup(l->arena, json_string_value(known));
+        if (!same)
+            h5pt_fail_memory(l->err);
+        return same;
+    }
     const char *name = unique_name(l, wanted);
     if (name && json_object_set_new(l->modules, key, json_string(name)) < 0)
         h5pt_fail_memory(l->err);
@@ -162,7 +166,8 @@ const struct keras_weight *lower_weight(const struct keras_call *call, const cha
 
 static bool same_rearrangement(const struct rearrangement *a, const struct rearrangement *b)
 {
-    if (!shape_equal(&a->view, &b->view) || !shape_equal(&a->shape, &b->shape))
+    if (!shape_equal(&a->view, &b->view) || !shape_equal(&a->shape, &b->shape) || a->offset != b->offset ||
+        a->order_count != b->order_count || memcmp(a->order, b->order, sizeof a->order) != 0)
         return false;
     for (int i = 0; i < a->view.rank; i++)
         if (a->axes[i] != b->axes[i])
@@ -206,7 +211,8 @@ int lower_parameter(struct lowering *l, const struct keras_call *call, const cha
         return -1;
     const struct keras_weight *weight = lower_weight(call, slot);
     int64_t need, have;
-    if (!weight || !weight->tensor || !shape_count(&r->view, &need) || !shape_count(&weight->shape, &have) || need != have)
+    if (!weight || !weight->tensor || !shape_count(&r->view, &need) || !shape_count(&weight->shape, &have) ||
+        (r->part ? r->offset < 0 || need + r->offset > have : need != have))
         return h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "The weight \"%s\" is not as the lowering expects", slot);
     bool buffer = is_statistic(slot);
     return add_parameter(l, call, module, name,
@@ -336,12 +342,15 @@ int lower_node(struct lowering *l, const struct keras_call *call, const struct n
             return h5pt_fail(l->err, H5PT_INTERNAL, call ? call->layer->path : NULL, "A node has an input that does not exist");
     const char *hint = call ? identifier(l->arena, call->layer->path) : NULL;
     int output = lowering_value(l, spec->shape, spec->dtype, g->node_count, hint);
+    for (int i = 0; i < spec->more_outputs; i++)
+        (void)lowering_value(l, spec->more_shapes[i], spec->dtype, g->node_count, hint);
     struct torch_node node = {
         .op = spec->op,
         .module = spec->module,
         .input_count = spec->input_count,
         .inputs = keep(l, spec->inputs, (size_t)spec->input_count, sizeof *spec->inputs),
         .output = output,
+        .output_count = 1 + spec->more_outputs,
         .attr_count = spec->attr_count,
         .attrs = keep(l, spec->attrs, (size_t)spec->attr_count, sizeof *spec->attrs),
         .parameter_count = spec->parameter_count,

@@ -106,9 +106,11 @@ struct node_spec {
     const struct torch_attr *attrs;
     struct shape shape; /* of the output, in torch order */
     enum dtype dtype;   /* of the output */
+    int more_outputs;   /* outputs after the first (recurrent modules), of the same type; their ids follow the first one's */
+    struct shape more_shapes[2];
 };
 
-/* Adds the node; returns the id of its output. */
+/* Adds the node; returns the id of its first output. */
 int lower_node(struct lowering *l, const struct keras_call *call, const struct node_spec *spec);
 
 /* ---- frequent nodes ---- */

@@ -168,9 +168,14 @@ int lowering_prune(struct lowering *l, int **ret_map)
         values[g->inputs[i].value] = 1;
     for (int i = g->node_count - 1; i >= 0; i--) {
         const struct torch_node *node = &g->nodes[i];
-        if (!values[node->output])
+        bool wanted = false;
+        for (int k = 0; k < torch_output_count(node); k++)
+            wanted = wanted || values[node->output + k];
+        if (!wanted)
             continue;
         nodes[i] = 1;
+        for (int k = 0; k < torch_output_count(node); k++) /* they stay together */
+            values[node->output + k] = 1;
         for (int k = 0; k < node->input_count; k++)
             values[node->inputs[k]] = 1;
         for (int k = 0; k < node->parameter_count; k++)

@@ -1,17 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* UpSampling by whole factors in one to three spatial dimensions (the variant): repetition, or bilinear in two. */
-#include <math.h>
+/* UpSampling by whole factors in one to three spatial dimensions (the variant): repetition, or resampling in two. */
+#include <inttypes.h>
 #include <string.h>
 
+#include "base/arena.h"
+#include "layers/compose.h"
 #include "layers/layer.h"
 #include "layers/lower.h"
+#include "layers/resize_taps.h"
 #include "layers/spatial.h"
+
+/* Of the matrix that resamples one axis. */
+static const int64_t max_matrix = (int64_t)1 << 24;
 
 struct upsampling_config {
     int rank;
     int64_t factor[WINDOW_MAX_RANK];
-    bool bilinear;
+    bool resample; /* else: repeat */
+    enum resize_kind kind;
 };
+
+/* "area" means repetition when the factors are whole. */
+static const struct interpolation {
+    const char *name;
+    bool resample;
+    enum resize_kind kind;
+} interpolations[] = {
+    {"nearest", false, 0},
+    {"bilinear", true, RESIZE_BILINEAR},
+    {"bicubic", true, RESIZE_BICUBIC},
+    {"lanczos3", true, RESIZE_LANCZOS3},
+    {"lanczos5", true, RESIZE_LANCZOS5},
+    {"area", false, 0},
+    {"gaussian", true, RESIZE_GAUSSIAN},
+    {"mitchellcubic", true, RESIZE_MITCHELL},
+};
+
+static void read_interpolation(struct config_reader *reader, struct upsampling_config *c)
+{
+    bool old = reader->version.major < 3 && !reader->version.tf;
+    const char *choices = old                       ? "nearest bilinear"
+                          : reader->version.tf      ? "nearest bilinear bicubic lanczos3 lanczos5 area gaussian mitchellcubic"
+                                                    : "nearest bilinear bicubic lanczos3 lanczos5 area";
+    const struct interpolation *i = &interpolations[config_choice(reader, "interpolation", choices, 0)];
+    c->resample = i->resample;
+    c->kind = old ? RESIZE_BILINEAR_LEGACY : i->kind;
+    if (c->kind == RESIZE_BICUBIC && !reader->version.tensorflow)
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "interpolation",
+                      "Backends other than TensorFlow interpolate \"bicubic\" in other ways, which is not supported");
+    /* No resampling takes place when the size stays. */
+    if (c->factor[0] == 1 && c->factor[1] == 1)
+        c->resample = false;
+}
 
 static void upsampling_read(struct config_reader *reader, void *config, int variant)
 {
@@ -19,12 +59,14 @@ static void upsampling_read(struct config_reader *reader, void *config, int vari
     c->rank = variant;
     spatial_read_sizes(reader, "size", c->rank, c->factor, 2);
     (void)config_data_format(reader);
-    if (c->rank != 2)
-        return;
-    c->bilinear = config_choice(reader, "interpolation", "nearest bilinear", 0) == 1;
-    if (c->bilinear && reader->version.major < 3 && !reader->version.tf)
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "interpolation",
-                      "Bilinear up-sampling of this Keras samples at the corners of cells, which is not supported");
+    if (c->rank == 2)
+        read_interpolation(reader, c);
+}
+
+/* torch has no module for these: they are products with matrices, whose sizes must be known. */
+static bool uses_matrices(const struct upsampling_config *c)
+{
+    return c->resample && c->kind != RESIZE_BILINEAR;
 }
 
 static int upsampling_shape(struct layer_shape *s)
@@ -33,37 +75,41 @@ static int upsampling_shape(struct layer_shape *s)
     int64_t sizes[WINDOW_MAX_RANK];
     if (spatial_check_input(s, c->rank) < 0)
         return -1;
-    const int64_t *in = s->inputs[0].dims + spatial_axis(s->layer);
-    for (int i = 0; i < c->rank; i++)
+    int first = spatial_axis(s->layer);
+    const int64_t *in = s->inputs[0].dims + first;
+    for (int i = 0; i < c->rank; i++) {
+        int64_t known;
+        if (uses_matrices(c) && layer_known_dim(s, first + i, &known) < 0)
+            return -1;
         sizes[i] = in[i] == DIM_UNKNOWN ? DIM_UNKNOWN : in[i] * c->factor[i];
+        if (uses_matrices(c) && sizes[i] > max_matrix / (in[i] > 0 ? in[i] : 1))
+            return layer_shape_fail(s, "An image of %" PRId64 " cells is too large to be interpolated this way", in[i]);
+    }
     return spatial_set_output(s, c->rank, sizes, s->inputs[0].dims[spatial_channel_axis(s->layer, c->rank)]);
 }
 
-/* The two cells that output position `o` lies between, and how far it is from the first; cells have their samples in the
- * middle, and the border is continued. */
-static double between(int64_t o, int64_t in, int64_t factor, int64_t *first, int64_t *second)
+/* y[k] += the cells of row `row` under `taps`, each times `weight`. */
+static void add_row(const struct resize_taps *taps, double weight, const float *row, int64_t channels, float *y)
 {
-    double at = ((double)o + 0.5) / (double)factor - 0.5, floor_at = floor(at);
-    *first = floor_at < 0 ? 0 : (int64_t)floor_at;
-    *second = *first + 1 < in && floor_at >= 0 ? *first + 1 : *first;
-    return at - floor_at;
+    for (int t = 0; t < taps->count; t++) {
+        const float *cell = row + (taps->first + t) * channels;
+        float w = (float)(weight * taps->weights[t]);
+        for (int64_t k = 0; k < channels; k++)
+            y[k] += w * cell[k];
+    }
 }
 
-static void bilinear(const struct upsampling_config *c, const float *x, int64_t height, int64_t width, int64_t channels,
+static void resample(const struct upsampling_config *c, const float *x, int64_t height, int64_t width, int64_t channels,
                      float *y)
 {
+    struct resize_taps rows, columns;
     for (int64_t i = 0; i < height * c->factor[0]; i++) {
-        int64_t top, bottom, left, right;
-        double v = between(i, height, c->factor[0], &top, &bottom);
+        resize_taps(c->kind, height, c->factor[0], i, &rows);
         for (int64_t j = 0; j < width * c->factor[1]; j++, y += channels) {
-            double u = between(j, width, c->factor[1], &left, &right);
-            const float *a = x + (top * width + left) * channels, *b = x + (top * width + right) * channels;
-            const float *d = x + (bottom * width + left) * channels, *e = x + (bottom * width + right) * channels;
-            for (int64_t k = 0; k < channels; k++) {
-                double upper = (double)a[k] + u * ((double)b[k] - (double)a[k]);
-                double lower = (double)d[k] + u * ((double)e[k] - (double)d[k]);
-                y[k] = (float)(upper + v * (lower - upper));
-            }
+            resize_taps(c->kind, width, c->factor[1], j, &columns);
+            memset(y, 0, (size_t)channels * sizeof *y);
+            for (int t = 0; t < rows.count; t++)
+                add_row(&columns, rows.weights[t], x + (rows.first + t) * width * channels, channels, y);
         }
     }
 }
@@ -93,8 +139,8 @@ static int upsampling_reference(const struct layer_run *run)
         out_step *= cl.x->shape.dims[1 + i] * c->factor[i];
     }
     for (int64_t b = 0; b < cl.batch; b++) {
-        if (c->bilinear)
-            bilinear(c, cl.x->data + b * in_step, sizes[1], sizes[2], cl.channels, cl.y + b * out_step);
+        if (c->resample)
+            resample(c, cl.x->data + b * in_step, sizes[1], sizes[2], cl.channels, cl.y + b * out_step);
         else
             repeat(cl.x->data + b * in_step, sizes, factor, cl.channels, cl.y + b * out_step);
     }
@@ -137,7 +183,7 @@ static struct lowered lower_interpolate(struct lowering *l, const struct keras_c
         if (shape.dims[i + 2] != DIM_UNKNOWN)
             shape.dims[i + 2] *= c->factor[i];
     struct torch_attr attrs[] = {attr_ints(l, "scale_factor", c->rank, c->factor),
-                                 attr_text("mode", c->bilinear ? "bilinear" : "nearest")};
+                                 attr_text("mode", c->resample ? "bilinear" : "nearest")};
     x.id = lower_node(l, call,
                       &(struct node_spec){.op = TORCH_INTERPOLATE,
                                           .input_count = 1,
@@ -149,13 +195,52 @@ static struct lowered lower_interpolate(struct lowering *l, const struct keras_c
     return x;
 }
 
+/* The product with the matrix that resamples spatial dimension `i` of two. */
+static struct lowered lower_resample(struct lowering *l, const struct keras_call *call, struct lowered x, int i)
+{
+    const struct upsampling_config *c = call->layer->config;
+    struct shape out = lower_shape(l, x.id);
+    int64_t in = out.dims[2 + i], size = in * c->factor[i];
+    bool columns = i == 1; /* multiplied from the right: (in, size) */
+    struct shape shape = shape_of(2, columns ? (const int64_t[]){in, size} : (const int64_t[]){size, in});
+    struct tensor *matrix = tensor_new(&shape, DTYPE_F32);
+    const char *name = columns ? "width" : "height";
+    if (call->layer->call_count > 1)
+        name = arena_printf(lower_arena(l), "%s_%" PRId64, name, in);
+    if (!matrix || !name) {
+        tensor_free(matrix);
+        return (struct lowered){.id = -1};
+    }
+    memset(matrix->data, 0, (size_t)matrix->count * sizeof *matrix->data);
+    for (int64_t o = 0; o < size; o++) {
+        struct resize_taps taps;
+        resize_taps(c->kind, in, c->factor[i], o, &taps);
+        for (int t = 0; t < taps.count; t++)
+            matrix->data[columns ? (taps.first + t) * size + o : o * in + taps.first + t] = (float)taps.weights[t];
+    }
+    struct layout layout = layout_keras(2);
+    struct lowered m = lower_constant_value(l, call, name, &shape, &layout, matrix->data);
+    tensor_free(matrix);
+    out.dims[2 + i] = size;
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_MATMUL,
+                                          .input_count = 2,
+                                          .inputs = columns ? (const int[]){x.id, m.id} : (const int[]){m.id, x.id},
+                                          .shape = out,
+                                          .dtype = DTYPE_F32});
+    return x;
+}
+
 static int upsampling_lower(struct lowering *l, const struct keras_call *call)
 {
     const struct upsampling_config *c = call->layer->config;
     struct lowered x = spatial_input(l, call, c->rank);
     if (x.id < 0)
         return -1;
-    if (c->bilinear || nearest_is_repetition(c)) {
+    if (uses_matrices(c)) {
+        for (int i = 0; i < c->rank && x.id >= 0; i++)
+            x = lower_resample(l, call, x, i);
+    } else if (c->resample || nearest_is_repetition(c)) {
         x = lower_interpolate(l, call, x);
     } else {
         for (int i = 0; i < c->rank; i++)

@@ -24,6 +24,13 @@ enum activation_layer_variant {
     ACTIVATION_LAYER_SOFTMAX,
 };
 
+/* = enum recurrent_cell */
+enum recurrent_variant {
+    RECURRENT_VARIANT_LSTM,
+    RECURRENT_VARIANT_GRU,
+    RECURRENT_VARIANT_SIMPLE,
+};
+
 enum merge_variant {
     MERGE_ADD,
     MERGE_SUBTRACT,

@@ -28,9 +28,9 @@ static int64_t larger(int64_t a, int64_t b)
 /* `stride` is the longest row of the other matrices; BLAS counts in int. */
 static int tiling_init(struct tiling *t, int64_t rows, int64_t width, int64_t stride, struct h5pt_error *err)
 {
+    *t = (struct tiling){.rows = rows, .width = width, .height = TILE_FLOATS / width};
     if (larger(width, stride) > INT_MAX)
         return h5pt_fail(err, H5PT_LIMIT_EXCEEDED, NULL, "The kernel is too large for a matrix product");
-    *t = (struct tiling){.rows = rows, .width = width, .height = TILE_FLOATS / width};
     if (t->height < 1)
         t->height = 1;
     if (t->height > rows)

@@ -196,16 +196,16 @@ static int read_parameters(const struct run *r, const struct torch_node *node, s
 static int run_node_case(struct run *r, const struct torch_node *node, int c, struct tensor **parameters)
 {
     const struct tensor **inputs = malloc(((size_t)node->input_count + 1) * sizeof *inputs);
-    struct tensor *output = NULL;
+    struct tensor *outputs[LAYER_MAX_OUTPUTS] = {NULL};
     if (!inputs)
         return h5pt_fail_memory(r->err);
     for (int i = 0; i < node->input_count; i++)
         inputs[i] = *side_at(&r->torch, node->inputs[i], c);
     struct replay_call call = {node, inputs, (const struct tensor *const *)parameters};
-    int status = replay_node(&call, &output, r->err);
+    int status = replay_node(&call, outputs, r->err);
     free(inputs);
-    if (status == 0)
-        side_put(&r->torch, node->output, c, output);
+    for (int i = 0; status == 0 && i < torch_output_count(node); i++)
+        side_put(&r->torch, node->output + i, c, outputs[i]);
     return status;
 }
 

@@ -27,8 +27,8 @@ static void strings_release(struct strings *s)
         (void)H5Aclose(s->attribute);
 }
 
-int hdf5_has_attribute(const struct hdf5_file *file, const struct hdf5_object *object, const char *path, const char *name,
-                       bool *ret, struct h5pt_error *err)
+int hdf5_has_attribute(const struct hdf5_file *file, const struct hdf5_object *object, const char *path,
+                       const char *name, bool *ret, struct h5pt_error *err)
 {
     htri_t exists = H5Aexists(object->id, name);
     if (exists < 0)
@@ -49,8 +49,8 @@ static int count_strings(const struct hdf5_file *file, struct strings *s, struct
     if (count < 0)
         return hdf5_fail(file, err, s->path, "The attribute %s cannot be read", s->name);
     if ((uint64_t)count > file->limits->names)
-        return h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, s->path, "The attribute %s has %llu entries, more than %u", s->name,
-                         (unsigned long long)count, file->limits->names);
+        return h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, s->path, "The attribute %s has %llu entries, more than %u",
+                         s->name, (unsigned long long)count, file->limits->names);
     if (H5Sget_simple_extent_ndims(s->space) > 1)
         return h5pt_fail(err, H5PT_H5_UNSUPPORTED_TYPE, s->path, "The attribute %s is not a plain list", s->name);
     s->count = (size_t)count;
@@ -163,7 +163,8 @@ static int read_variable(struct hdf5_file *file, hid_t object, const struct stri
     int rc = -1;
     unsigned char *references = NULL;
     struct hdf5_heap heap = {.bytes = NULL};
-    if (hdf5_raw_attribute(file, object, s->path, s->name, (uint64_t)s->count * HDF5_REFERENCE_BYTES, &references, err) < 0)
+    if (hdf5_raw_attribute(file, object, s->path, s->name, (uint64_t)s->count * HDF5_REFERENCE_BYTES, &references,
+                           err) < 0)
         goto out;
     for (size_t i = 0; i < s->count; i++) {
         const char *text;
@@ -185,19 +186,16 @@ static int read_strings(struct hdf5_file *file, const struct hdf5_object *object
 {
     int rc = -1;
     const char **text = NULL;
-    struct strings s = {.path = path,
-                        .name = name,
-                        .attribute = H5I_INVALID_HID,
-                        .type = H5I_INVALID_HID,
-                        .space = H5I_INVALID_HID};
+    struct strings s = {
+        .path = path, .name = name, .attribute = H5I_INVALID_HID, .type = H5I_INVALID_HID, .space = H5I_INVALID_HID};
     if (strings_open(file, object->id, &s, err) < 0)
         goto out;
     if (s.count && !(text = ARENA_ARRAY(file->arena, const char *, s.count))) {
         (void)h5pt_fail_memory(err);
         goto out;
     }
-    if (s.count && (s.element_bytes ? read_fixed(file, &s, text, err)
-                                    : read_variable(file, object->id, &s, text, err)) < 0)
+    if (s.count &&
+        (s.element_bytes ? read_fixed(file, &s, text, err) : read_variable(file, object->id, &s, text, err)) < 0)
         goto out;
     *ret = (struct hdf5_names){.text = text, .count = s.count, .present = true};
     rc = 0;
@@ -217,8 +215,8 @@ int hdf5_text(struct hdf5_file *file, const struct hdf5_object *object, const ch
         if (read_strings(file, object, path, name, &one, err) < 0)
             return -1;
         if (one.count != 1)
-            return h5pt_fail(err, H5PT_H5_UNSUPPORTED_TYPE, path, "The attribute %s holds %zu texts instead of one", name,
-                             one.count);
+            return h5pt_fail(err, H5PT_H5_UNSUPPORTED_TYPE, path, "The attribute %s holds %zu texts instead of one",
+                             name, one.count);
     }
     *ret = one.count ? one.text[0] : NULL;
     return 0;
@@ -231,8 +229,8 @@ static int check_names(const struct hdf5_names *names, const char *path, const c
         if (length == 0)
             return h5pt_fail(err, H5PT_H5_CORRUPT, path, "Entry %zu of the attribute %s is empty", i, name);
         if (length > NAME_BYTES)
-            return h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, path, "Entry %zu of the attribute %s is longer than %d bytes", i,
-                             name, NAME_BYTES);
+            return h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, path, "Entry %zu of the attribute %s is longer than %d bytes",
+                             i, name, NAME_BYTES);
     }
     return 0;
 }
@@ -242,8 +240,8 @@ static int append(struct hdf5_file *file, struct hdf5_names *to, const struct hd
 {
     size_t count = to->count + more->count;
     if (count > file->limits->names)
-        return h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, path, "The attributes %s0, %s1, … have more than %u entries", name,
-                         name, file->limits->names);
+        return h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, path, "The attributes %s0, %s1, … have more than %u entries",
+                         name, name, file->limits->names);
     const char **text = ARENA_ARRAY(file->arena, const char *, count ? count : 1);
     if (!text)
         return h5pt_fail_memory(err);

@@ -54,8 +54,8 @@ static int check_filters(const struct hdf5_file *file, hid_t properties, struct 
         unsigned flags, values[8], config;
         size_t value_count = sizeof values / sizeof *values;
         char name[64] = "";
-        H5Z_filter_t filter =
-            H5Pget_filter2(properties, (unsigned)i, &flags, &value_count, values, sizeof name, name, &config);
+        H5Z_filter_t filter = H5Pget_filter2(properties, (unsigned)i, &flags, &value_count, values, sizeof name, name,
+                                             &config);
         if (filter < 0)
             return hdf5_fail(file, err, path, "The filters of the dataset cannot be read");
         if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_FLETCHER32)
@@ -119,7 +119,8 @@ static int read_dims(const struct hdf5_file *file, const struct hdf5_dataset *d,
     if (H5Sget_simple_extent_type(space) == H5S_NULL)
         rc = h5pt_fail(err, H5PT_H5_UNSUPPORTED_TYPE, path, "The dataset has no shape and no elements");
     else if (rank > SHAPE_MAX_RANK)
-        rc = h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, path, "The dataset has %d axes, more than %d", rank, SHAPE_MAX_RANK);
+        rc = h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, path, "The dataset has %d axes, more than %d", rank,
+                       SHAPE_MAX_RANK);
     else if (rank < 0 || H5Sget_simple_extent_dims(space, dims, NULL) < 0)
         rc = hdf5_fail(file, err, path, "The shape of the dataset cannot be read");
     else
@@ -267,7 +268,8 @@ static int check_values(const struct hdf5_dataset *d, const unsigned char *bytes
     if (d->dtype == DTYPE_BOOL)
         for (uint64_t i = 0; i < count; i++)
             if (bytes[i] > 1)
-                return h5pt_fail(err, H5PT_H5_CORRUPT, path, "The dataset holds a boolean that is neither true nor false");
+                return h5pt_fail(err, H5PT_H5_CORRUPT, path,
+                                 "The dataset holds a boolean that is neither true nor false");
     return 0;
 }
 

@@ -130,8 +130,7 @@ int hdf5_open(struct hdf5_file *file, int fd, const struct source_limits *limits
               struct h5pt_error *err)
 {
     struct stat st;
-    *file = (struct hdf5_file){
-        .id = H5I_INVALID_HID, .driver = H5I_INVALID_HID, .limits = limits, .arena = arena};
+    *file = (struct hdf5_file){.id = H5I_INVALID_HID, .driver = H5I_INVALID_HID, .limits = limits, .arena = arena};
     if (fstat(fd, &st) < 0)
         return h5pt_fail_errno(err, H5PT_IO, NULL, "The file cannot be read");
     if (!S_ISREG(st.st_mode))

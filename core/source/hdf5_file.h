@@ -34,8 +34,8 @@ struct hdf5_file {
     int read_errno;
     uint64_t text_bytes;                /* of all strings kept so far, held against limits->config_bytes */
     uint64_t heap_work;                 /* bytes of global heap gone through so far */
-    const struct source_limits *limits; /* borrowed, as is the arena: strings read from the file live there */
-    struct arena *arena;
+    const struct source_limits *limits; /* borrowed */
+    struct arena *arena;                /* borrowed; strings read from the file live there */
 };
 
 /* Opens the file behind `fd` (borrowed) into *file. On failure *file needs no release.
@@ -62,7 +62,10 @@ struct hdf5_object {
     enum hdf5_kind kind;
 };
 
-#define HDF5_OBJECT_INIT {.id = H5I_INVALID_HID, .kind = HDF5_ABSENT}
+#define HDF5_OBJECT_INIT                                                                                               \
+    {                                                                                                                  \
+        .id = H5I_INVALID_HID, .kind = HDF5_ABSENT                                                                     \
+    }
 
 /* A component that does not exist makes the object absent, which is no error.
  * Errors: H5_SOFT_LINK, H5_EXTERNAL_LINK, H5_LIMIT_EXCEEDED (depth), H5_CORRUPT. */
@@ -83,8 +86,8 @@ int hdf5_list(struct hdf5_file *file, const struct hdf5_object *group, const cha
 /* Attributes: strings of fixed or variable length, any padding, ASCII or UTF-8, all taken as UTF-8.
  * Errors: H5_UNSUPPORTED_TYPE, H5_LIMIT_EXCEEDED, H5_CORRUPT. */
 
-int hdf5_has_attribute(const struct hdf5_file *file, const struct hdf5_object *object, const char *path, const char *name,
-                       bool *ret, struct h5pt_error *err);
+int hdf5_has_attribute(const struct hdf5_file *file, const struct hdf5_object *object, const char *path,
+                       const char *name, bool *ret, struct h5pt_error *err);
 
 /* One string (a scalar or a list of one); *ret is NULL when the attribute is absent. */
 int hdf5_text(struct hdf5_file *file, const struct hdf5_object *object, const char *path, const char *name,
@@ -104,7 +107,10 @@ struct hdf5_dataset {
     uint64_t rows;            /* along the first axis that are stored together: height of a chunk, else 1 */
 };
 
-#define HDF5_DATASET_INIT {.id = H5I_INVALID_HID, .memory_type = H5I_INVALID_HID}
+#define HDF5_DATASET_INIT                                                                                              \
+    {                                                                                                                  \
+        .id = H5I_INVALID_HID, .memory_type = H5I_INVALID_HID                                                          \
+    }
 
 /* Opens the dataset at `path` and checks everything that can be checked without reading its elements. The order matters:
  * link, type, creation properties, and only then the dataspace, because asking a virtual dataset for it opens other files.

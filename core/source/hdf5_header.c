@@ -68,7 +68,8 @@ static bool take_attribute(struct header *h, const unsigned char *body, size_t s
         return true;
     unsigned version = body[0];
     size_t name_size = (size_t)hdf5_load(body + 2, 2), at = version == 3 ? 9 : 8;
-    size_t parts[] = {name_size, (size_t)hdf5_load(body + 4, 2), (size_t)hdf5_load(body + 6, 2)}; /* name, type, space */
+    size_t parts[] = {name_size, (size_t)hdf5_load(body + 4, 2),
+                      (size_t)hdf5_load(body + 6, 2)}; /* name, type, space */
     size_t name_at = at, length = strlen(h->name);
     if (version < 1 || version > 3)
         return true;

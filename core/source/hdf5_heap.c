@@ -12,7 +12,7 @@ static const uint64_t collection_limit = 128 << 20, work_limit = (uint64_t)1 << 
 void hdf5_heap_release(struct hdf5_heap *heap)
 {
     free(heap->bytes);
-    *heap = (struct hdf5_heap){.bytes = NULL};
+    heap->bytes = NULL;
 }
 
 /* A file can make every string a long way to go. */
@@ -25,34 +25,43 @@ static int count_work(struct hdf5_file *file, uint64_t bytes, const char *path, 
                      (unsigned long long)work_limit);
 }
 
-static int load_collection(struct hdf5_file *file, struct hdf5_heap *heap, uint64_t address, const char *path,
-                           struct h5pt_error *err)
+static bool load_collection(struct hdf5_file *file, struct hdf5_heap *heap, uint64_t address, const char *path,
+                            struct h5pt_error *err)
 {
-    unsigned char head[HEAD];
+    unsigned char head[HEAD], *bytes;
     if (heap->bytes && heap->address == address)
-        return 0;
+        return true;
     hdf5_heap_release(heap);
-    if (!hdf5_read_bytes(&file->bytes, address, HEAD, head) || memcmp(head, "GCOL\1", 5) != 0)
-        return hdf5_fail(file, err, path, "A text of the object is not where the file says it is");
-    uint64_t size = hdf5_load(head + 8, 8);
-    if (size > collection_limit)
-        return h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, path, "A text of the object lies among more than %llu bytes",
-                         (unsigned long long)collection_limit);
-    if (count_work(file, size, path, err) < 0)
-        return -1;
-    unsigned char *bytes = malloc(size ? size : 1);
-    if (!bytes)
-        return h5pt_fail_memory(err);
-    if (!hdf5_read_bytes(&file->bytes, address, size, bytes)) {
-        free(bytes);
-        return hdf5_fail(file, err, path, "A text of the object reaches behind the end of the file");
+    if (!hdf5_read_bytes(&file->bytes, address, HEAD, head) || memcmp(head, "GCOL\1", 5) != 0) {
+        (void)hdf5_fail(file, err, path, "A text of the object is not where the file says it is");
+        return false;
     }
-    *heap = (struct hdf5_heap){.address = address, .size = size, .bytes = bytes};
-    return 0;
+    uint64_t size = hdf5_load(head + 8, 8);
+    if (size > collection_limit) {
+        (void)h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, path, "A text of the object lies among more than %llu bytes",
+                        (unsigned long long)collection_limit);
+        return false;
+    }
+    if (count_work(file, size, path, err) < 0)
+        return false;
+    if (!(bytes = malloc(size ? size : 1))) {
+        (void)h5pt_fail_memory(err);
+        return false;
+    }
+    if (!hdf5_read_bytes(&file->bytes, address, size, bytes)) {
+        (void)hdf5_fail(file, err, path, "A text of the object reaches behind the end of the file");
+        free(bytes);
+        return false;
+    }
+    heap->address = address;
+    heap->size = size;
+    heap->bytes = bytes;
+    return true;
 }
 
 /* The object `index` of the collection; 0 is its free space. */
-static const unsigned char *find_object(const struct hdf5_heap *heap, uint64_t index, uint64_t *ret_size, uint64_t *ret_at)
+static const unsigned char *find_object(const struct hdf5_heap *heap, uint64_t index, uint64_t *ret_size,
+                                        uint64_t *ret_at)
 {
     uint64_t at = HEAD;
     const unsigned char *found = NULL;
@@ -79,7 +88,7 @@ int hdf5_heap_string(struct hdf5_file *file, struct hdf5_heap *heap, const unsig
         *ret_length = 0;
         return 0;
     }
-    if (load_collection(file, heap, address + file->base, path, err) < 0)
+    if (!load_collection(file, heap, address + file->base, path, err))
         return -1;
     const unsigned char *object = find_object(heap, hdf5_load(reference + 12, 4), &size, &work);
     if (count_work(file, work, path, err) < 0)

@@ -34,8 +34,8 @@ static int open_component(const struct hdf5_file *file, hid_t group, const char 
     if (H5Lget_info(group, name, &link, H5P_DEFAULT) < 0)
         return hdf5_fail(file, err, path, "The link \"%.100s\" cannot be read", name);
     if (link.type == H5L_TYPE_SOFT)
-        return h5pt_fail(err, H5PT_H5_SOFT_LINK, path, "\"%.100s\" is a soft link; only data stored in place is accepted",
-                         name);
+        return h5pt_fail(err, H5PT_H5_SOFT_LINK, path,
+                         "\"%.100s\" is a soft link; only data stored in place is accepted", name);
     if (link.type != H5L_TYPE_HARD)
         return h5pt_fail(err, H5PT_H5_EXTERNAL_LINK, path, "\"%.100s\" is %s link; only data in this file is accepted",
                          name, link.type == H5L_TYPE_EXTERNAL ? "an external" : "a user-defined");

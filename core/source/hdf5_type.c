@@ -8,9 +8,8 @@
 static hid_t small_float(size_t exponent, size_t mantissa)
 {
     hid_t type = H5Tcopy(H5T_IEEE_F32LE);
-    if (type >= 0 &&
-        (H5Tset_fields(type, 15, mantissa, exponent, 0, mantissa) < 0 || H5Tset_size(type, 2) < 0 ||
-         H5Tset_ebias(type, ((size_t)1 << (exponent - 1)) - 1) < 0)) {
+    if (type >= 0 && (H5Tset_fields(type, 15, mantissa, exponent, 0, mantissa) < 0 || H5Tset_size(type, 2) < 0 ||
+                      H5Tset_ebias(type, ((size_t)1 << (exponent - 1)) - 1) < 0)) {
         (void)H5Tclose(type);
         return H5I_INVALID_HID;
     }

@@ -117,7 +117,7 @@ static int read_text(struct source *s, const struct place *weights, const struct
 
 static int read_places(struct source *s, struct place *root, struct place *model_weights, struct h5pt_error *err)
 {
-    const struct place *weights = NULL;
+    const struct place *weights = root;
     if (place_open(&s->file, root, err) < 0 || place_open(&s->file, model_weights, err) < 0 ||
         recognise(s, root, model_weights, &weights, err) < 0)
         return -1;

@@ -3,8 +3,8 @@
  *
  * The file is hostile until proven otherwise. Whatever reaches outside the file (external storage, external, soft and
  * user-defined links, virtual datasets, plug-in filters), was never written, or is larger than the limits is refused;
- * nothing is ever replaced by fill values. HDF5 is called from source/hdf5*.c only. Facts: HDF5 file format
- * specification 3.0; Keras legacy_h5_format.py. */
+ * nothing is ever replaced by fill values. HDF5 is called from source/hdf5_*.c only; it is not thread-safe: one thread of a
+ * process at a time. Facts: HDF5 file format specification 3.0; Keras legacy_h5_format.py. */
 #ifndef H5PT_SOURCE_SOURCE_H
 #define H5PT_SOURCE_SOURCE_H
 
@@ -42,7 +42,8 @@ struct source_tensor {
     uint64_t bytes;     /* elements x size of dtype */
 };
 
-/* One entry of layer_names, in file order. */
+/* One entry of layer_names, in file order. In SOURCE_WEIGHTS_V3 files: one group "vars", named by the path of its owner
+ * ("layers/dense", "" for the model itself), tensors "0", "1", … in numeric order. */
 struct source_layer {
     const char *name;
     size_t tensor_count;
@@ -53,7 +54,7 @@ struct source;
 
 /* Opens the file behind `fd` (a regular file, read-only; borrowed, must stay open as long as the source). Checks the whole
  * structure that names lead to, reads no tensor. `limits` NULL: the default ones. On success *ret is owned by the caller.
- * Errors: NOT_HDF5, H5_*, NOT_KERAS, IO, OUT_OF_MEMORY. */
+ * Errors: NOT_HDF5, H5_*, NOT_KERAS, UNSUPPORTED_FORMAT (a .keras archive, Keras 0.x), IO, OUT_OF_MEMORY. */
 int source_open(int fd, const struct source_limits *limits, struct source **ret, struct h5pt_error *err);
 void source_close(struct source *source); /* NULL-safe */
 

@@ -29,9 +29,9 @@ static int add_layer(struct source_layers *layers, const struct source_layer *la
 /* base/name; a name that starts with '/' is a path from the root, as everywhere in HDF5. */
 static const char *join(struct hdf5_file *file, const char *base, const char *name, struct h5pt_error *err)
 {
-    const char *path = *name == '/'                ? arena_strdup(file->arena, name)
+    const char *path = *name == '/'             ? arena_strdup(file->arena, name)
                        : strcmp(base, "/") == 0 ? arena_printf(file->arena, "/%s", name)
-                                                   : arena_printf(file->arena, "%s/%s", base, name);
+                                                : arena_printf(file->arena, "%s/%s", base, name);
     if (!path)
         (void)h5pt_fail_memory(err);
     else if (hdf5_count_text(file, base, strlen(path), err) < 0)
@@ -73,8 +73,8 @@ static int read_layer(struct hdf5_file *file, struct source_layers *layers, cons
         if (!tensors[i].object || read_tensor(file, layers, &tensors[i], err) < 0)
             return -1;
     }
-    return add_layer(
-        layers, &(struct source_layer){.name = name, .tensor_count = names->count, .tensors = tensors}, err);
+    return add_layer(layers, &(struct source_layer){.name = name, .tensor_count = names->count, .tensors = tensors},
+                     err);
 }
 
 static int read_legacy_layer(struct hdf5_file *file, struct source_layers *layers, const char *name, const char *path,

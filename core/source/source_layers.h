@@ -17,7 +17,8 @@ struct source_layers {
 void source_layers_release(struct source_layers *layers);
 
 /* layer_names of the group at `path` → weight_names of each layer → tensors. */
-int source_layers_legacy(struct hdf5_file *file, const char *path, struct source_layers *layers, struct h5pt_error *err);
+int source_layers_legacy(struct hdf5_file *file, const char *path, struct source_layers *layers,
+                         struct h5pt_error *err);
 
 /* Every group of the file that holds a group "vars", in order of path; named by its path without the leading '/'. The
  * optimizer is left out. */

@@ -52,9 +52,9 @@ static float from_double(uint64_t bits)
 }
 
 /* One loop a dtype, so that the compiler sees the conversion inside. */
-#define EACH(size, expression)                        \
-    for (uint64_t i = 0; i < count; i++, p += (size)) \
-        to[i] = (expression);                         \
+#define EACH(size, expression)                                                                                         \
+    for (uint64_t i = 0; i < count; i++, p += (size))                                                                  \
+        to[i] = (expression);                                                                                          \
     break
 
 void to_float(enum dtype dtype, const void *from, uint64_t count, float *to)

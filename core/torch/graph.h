@@ -63,11 +63,17 @@ struct torch_attr {
 };
 
 /* How a parameter comes out of a source tensor: view it in `view` (row-major, same number of elements), transpose so that
- * axis i is view axis axes[i], and call the result `shape`. */
+ * axis i is view axis axes[i], put the entries of the first axis into the order `order` (entry i comes from order[i];
+ * order_count 0: as they are), and call the result `shape`. With `part`, view covers only as many elements as it has, from
+ * element `offset` on. */
 struct rearrangement {
     struct shape view;
     int axes[SHAPE_MAX_RANK];
     struct shape shape;
+    bool part;
+    int64_t offset;
+    int order_count;
+    int order[4];
 };
 
 struct torch_parameter {
@@ -98,6 +104,7 @@ struct torch_node {
     int input_count;
     const int *inputs; /* value ids */
     int output;        /* value id */
+    int output_count; /* more than 1: recurrent modules; their outputs have the ids output, output + 1 … */
     int attr_count;
     const struct torch_attr *attrs;
     int parameter_count;
@@ -123,6 +130,11 @@ struct torch_graph {
     struct torch_parameter *parameters;
     struct torch_interface *inputs, *outputs;
 };
+
+static inline int torch_output_count(const struct torch_node *node)
+{
+    return node->output_count > 1 ? node->output_count : 1;
+}
 
 /* The attribute with this name, or NULL. */
 const struct torch_attr *torch_attr(const struct torch_node *node, const char *name);

@@ -59,11 +59,11 @@ static void add_dims(struct strbuf *out, const char *callee, const struct shape 
     strbuf_add(out, ")");
 }
 
-static void add_axes(struct strbuf *out, int rank, const int *axes)
+static void add_list(struct strbuf *out, const char *name, int count, const int *numbers)
 {
-    strbuf_add(out, "permute(");
-    for (int i = 0; i < rank; i++)
-        strbuf_addf(out, "%s%d", i ? "," : "", axes[i]);
+    strbuf_addf(out, "%s(", name);
+    for (int i = 0; i < count; i++)
+        strbuf_addf(out, "%s%d", i ? "," : "", numbers[i]);
     strbuf_add(out, ")");
 }
 
@@ -74,18 +74,25 @@ void rearrangement_describe(const struct torch_parameter *parameter, struct strb
         strbuf_add(out, "constant");
         return;
     }
-    if (axes_identity(r->view.rank, r->axes)) {
-        if (shape_equal(&r->shape, &parameter->source->shape))
-            strbuf_add(out, "as is");
-        else
-            add_dims(out, "view", &r->shape);
-        return;
+    size_t start = out->length;
+    if (r->part)
+        strbuf_addf(out, "from %" PRId64, r->offset);
+    bool moves = !axes_identity(r->view.rank, r->axes) || r->order_count;
+    const struct shape *view = moves ? &r->view : &r->shape;
+    if (!shape_equal(view, &parameter->source->shape)) {
+        strbuf_add(out, out->length > start ? "." : "");
+        add_dims(out, "view", view);
     }
-    if (!shape_equal(&r->view, &parameter->source->shape)) {
-        add_dims(out, "view", &r->view);
-        strbuf_add(out, ".");
+    if (!axes_identity(r->view.rank, r->axes)) {
+        strbuf_add(out, out->length > start ? "." : "");
+        add_list(out, "permute", r->view.rank, r->axes);
     }
-    add_axes(out, r->view.rank, r->axes);
+    if (r->order_count) {
+        strbuf_add(out, out->length > start ? "." : "");
+        add_list(out, "order", r->order_count, r->order);
+    }
+    if (out->length == start)
+        strbuf_add(out, "as is");
 }
 
 static void add_typed_shape(struct strbuf *out, enum dtype dtype, const struct shape *shape)
@@ -130,7 +137,9 @@ static void add_attr(struct strbuf *out, const struct torch_attr *attr)
 static void dump_node(const struct torch_graph *graph, const struct torch_node *node, struct strbuf *out)
 {
     const struct torch_value *value = &graph->values[node->output];
-    strbuf_addf(out, "%%%d = %s", node->output, torch_op_info(node->op)->id);
+    for (int i = 0; i < torch_output_count(node); i++)
+        strbuf_addf(out, "%s%%%d", i ? ", " : "", node->output + i);
+    strbuf_addf(out, " = %s", torch_op_info(node->op)->id);
     if (node->module)
         strbuf_addf(out, " %s", node->module);
     strbuf_add(out, "(");
@@ -154,7 +163,7 @@ static void dump_interface(const struct torch_graph *graph, const char *what, co
     add_typed_shape(out, value->dtype, &value->shape);
     if (interface->permuted) {
         strbuf_add(out, " ");
-        add_axes(out, value->shape.rank, interface->axes);
+        add_list(out, "permute", value->shape.rank, interface->axes);
     }
     strbuf_add(out, "\n");
 }

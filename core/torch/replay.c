@@ -19,6 +19,9 @@ static bool input_count_fits(const struct torch_node *node)
     switch (node->op) {
     case TORCH_PARAMETER: return node->input_count == 0;
     case TORCH_CAT: return node->input_count >= 1;
+    case TORCH_LSTM: return node->input_count == 1 || node->input_count == 3;
+    case TORCH_GRU:
+    case TORCH_RNN: return node->input_count == 1 || node->input_count == 2;
     case TORCH_MATMUL:
     case TORCH_EINSUM:
     case TORCH_ADD:

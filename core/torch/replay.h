@@ -15,7 +15,7 @@ struct replay_call {
     const struct tensor *const *parameters; /* node->parameter_count, in torch's shapes */
 };
 
-/* Makes the node's output, owned by the caller. Every size comes from the tensors and attributes, none from the shapes that
+/* Makes the node's outputs, owned by the caller: ret has torch_output_count(node) places, all set on success. Every size comes from the tensors and attributes, none from the shapes that
  * the lowering wrote into the graph. Errors: SHAPE_MISMATCH (torch would raise), OUT_OF_MEMORY. */
 int replay_node(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err);
 

@@ -152,21 +152,22 @@ static int descending(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* max(x - tau, 0), where the result sums to 1; `sorted` is scratch for the line. */
+/* The helper of model.py in float32: max(x - tau, 0) with Keras' tau, from the sum of the partial sums over the support.
+ * `sorted` is scratch for the line. */
 static void line_sparsemax(const struct line *line, float *sorted)
 {
     for (int64_t i = 0; i < line->count; i++)
         sorted[i] = line->in[i * line->step];
     qsort(sorted, (size_t)line->count, sizeof *sorted, descending);
-    double sum = 0, support_sum = 0, support = 0;
+    float sum = 0, total = 0, support = 0;
     for (int64_t i = 0; i < line->count; i++) {
-        sum += (double)sorted[i];
-        if ((double)sorted[i] - (sum - 1) / (double)(i + 1) > 0) {
-            support += 1;
-            support_sum += (double)sorted[i];
+        sum += sorted[i];
+        if (sorted[i] - (sum - 1.0f) / (float)(i + 1) > 0) {
+            support += 1.0f;
+            total += sum;
         }
     }
-    float tau = (float)((support_sum - 1) / support);
+    float tau = (total - 1.0f) / support;
     for (int64_t i = 0; i < line->count; i++) {
         float y = line->in[i * line->step] - tau;
         line->out[i * line->step] = y <= 0 ? 0.0f : y;

@@ -123,6 +123,24 @@ static void add_signature(struct strbuf *out, const struct python_printer *p)
     strbuf_add(out, ":\n");
 }
 
+/* The left-hand side. Recurrent modules give `sequence, h` or `sequence, (h, c)`. */
+static void add_targets(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    const struct python_value *values = &p->values[node->output];
+    strbuf_add(out, values[0].text);
+    if (torch_output_count(node) == 1)
+        return;
+    bool states = false;
+    for (int i = 1; i < torch_output_count(node); i++)
+        states = states || values[i].uses > 0;
+    if (!states)
+        strbuf_add(out, ", _");
+    else if (torch_output_count(node) == 2)
+        strbuf_addf(out, ", %s", values[1].text);
+    else
+        strbuf_addf(out, ", (%s, %s)", values[1].text, values[2].text);
+}
+
 static void add_statement(struct strbuf *out, struct python_printer *p, const struct torch_node *node)
 {
     struct python_value *value = &p->values[node->output];
@@ -135,8 +153,11 @@ static void add_statement(struct strbuf *out, struct python_printer *p, const st
         return;
     }
     value->is_operation = false;
-    value->text = python_variable(p, node);
-    strbuf_addf(out, "        %s = %s\n", value->text, text);
+    for (int i = 0; i < torch_output_count(node); i++)
+        p->values[node->output + i].text = python_variable(p, node->output + i);
+    strbuf_add(out, "        ");
+    add_targets(out, p, node);
+    strbuf_addf(out, " = %s\n", text);
 }
 
 static void add_forward(struct strbuf *out, struct python_printer *p)

@@ -17,12 +17,12 @@ static const struct {
     {TORCH_SPARSEMAX,
      "\n\n"
      "def sparsemax(x: torch.Tensor, dim: int) -> torch.Tensor:\n"
-     "    \"\"\"The Euclidean projection of x onto the probability simplex along `dim`.\"\"\"\n"
+     "    \"\"\"Keras' sparsemax: its threshold adds up the partial sums, where the literature has the last one.\"\"\"\n"
      "    z = x.sort(dim=dim, descending=True).values.movedim(dim, -1)\n"
-     "    total = z.cumsum(-1) - 1\n"
+     "    total = z.cumsum(-1)\n"
      "    rank = torch.arange(1, z.shape[-1] + 1, device=x.device, dtype=x.dtype)\n"
-     "    support = (rank * z > total).sum(-1, keepdim=True)\n"
-     "    tau = total.gather(-1, support - 1) / support.to(x.dtype)\n"
+     "    support = z - (total - 1) / rank > 0\n"
+     "    tau = ((total * support).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)\n"
      "    return (x.movedim(dim, -1) - tau).clamp(min=0).movedim(-1, dim)\n"},
 };
 

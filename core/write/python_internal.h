@@ -34,8 +34,8 @@ void python_add_shape(struct strbuf *out, const struct shape *shape);
 
 /* Decides which values are written inside the expression that uses them. */
 void python_plan_inlining(struct python_printer *p);
-/* The variable that the output of `node` is assigned to. */
-const char *python_variable(struct python_printer *p, const struct torch_node *node);
+/* The variable that a value is assigned to; "_" when nobody uses it. */
+const char *python_variable(struct python_printer *p, int value);
 /* Names the parameters of forward. */
 void python_name_inputs(struct python_printer *p);
 /* To be called when a statement has been written: its operands have one use less. */

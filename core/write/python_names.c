@@ -39,7 +39,8 @@ void python_plan_inlining(struct python_printer *p)
             if (maker < 0 || has_runtime_sizes(node))
                 continue;
             bool parameter = g->nodes[maker].op == TORCH_PARAMETER;
-            bool same_layer = g->nodes[maker].call == node->call && value->uses == 1 && node->call;
+            bool same_layer = g->nodes[maker].call == node->call && value->uses == 1 && node->call &&
+                              torch_output_count(&g->nodes[maker]) == 1;
             /* Only neighbours: nothing may come between making and using. */
             value->inlined = parameter || (same_layer && maker == i - 1);
         }
@@ -104,13 +105,15 @@ void python_consume(struct python_printer *p, const struct torch_node *node)
             p->holder_uses--;
 }
 
-const char *python_variable(struct python_printer *p, const struct torch_node *node)
+const char *python_variable(struct python_printer *p, int id)
 {
-    const struct python_value *value = &p->values[node->output];
-    if (value->uses <= 1 && (p->holder_of_x < 0 || p->holder_uses <= 0)) {
-        p->holder_of_x = node->output;
+    const struct python_value *value = &p->values[id];
+    if (value->uses == 0)
+        return "_";
+    if (value->uses == 1 && (p->holder_of_x < 0 || p->holder_uses <= 0)) {
+        p->holder_of_x = id;
         p->holder_uses = value->uses;
         return "x";
     }
-    return take_name(p, variable_name(p, p->graph->values[node->output].hint));
+    return take_name(p, variable_name(p, p->graph->values[id].hint));
 }

@@ -155,6 +155,16 @@ static void add_slice(struct strbuf *out, const struct python_printer *p, const 
     strbuf_add(out, "]");
 }
 
+/* x[:, :, -1] */
+static void add_select(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    add_operand(out, p, node, 0);
+    strbuf_add(out, "[");
+    for (int64_t i = 0; i < torch_attr_int(node, "dim"); i++)
+        strbuf_add(out, ":, ");
+    strbuf_addf(out, "%lld]", (long long)torch_attr_int(node, "index"));
+}
+
 static void add_special(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
 {
     const struct torch_op_info *info = torch_op_info(node->op);
@@ -164,6 +174,9 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
         break;
     case TORCH_SLICE:
         add_slice(out, p, node);
+        break;
+    case TORCH_SELECT:
+        add_select(out, p, node);
         break;
     case TORCH_CAT:
         strbuf_addf(out, "%s((", info->callee);
@@ -236,7 +249,10 @@ const char *python_expression(struct python_printer *p, const struct torch_node 
     p->values[node->output].is_operation = is_operator(node);
     if (node->module && node->op != TORCH_PARAMETER) {
         strbuf_addf(&out, "self.%s(", node->module);
-        add_operands(&out, p, node);
+        if (node->op == TORCH_LSTM && node->input_count == 3)
+            strbuf_addf(&out, "%s, (%s, %s)", operand(p, node, 0), operand(p, node, 1), operand(p, node, 2));
+        else
+            add_operands(&out, p, node);
         strbuf_add(&out, ")");
     } else {
         add_call(&out, p, node);

@@ -10,10 +10,18 @@ enum {
     CACHE_LINE = 64, /* bytes */
 };
 
+static void begin_part(struct rearrange_stream *stream)
+{
+    stream->data = stream->base + stream->order[stream->part] * stream->part_stride * (int64_t)stream->element;
+    stream->position = 0;
+}
+
 void rearrange_init(struct rearrange_stream *stream, const struct rearrangement *r, const void *data, size_t element)
 {
     assert(element == 1 || element == 2 || element == 4 || element == 8);
-    *stream = (struct rearrange_stream){.data = data, .element = element, .count = 1};
+    *stream = (struct rearrange_stream){.data = data, .element = element, .count = 1, .part_count = 1};
+    stream->data += (uint64_t)r->offset * element;
+    stream->base = stream->data;
     int64_t strides[SHAPE_MAX_RANK], stride = 1;
     for (int i = r->view.rank - 1; i >= 0; i--) {
         strides[i] = stride;
@@ -21,7 +29,14 @@ void rearrange_init(struct rearrange_stream *stream, const struct rearrangement 
     }
     stream->count = (uint64_t)stride;
     int n = 0;
-    for (int i = 0; i < r->view.rank; i++) {
+    if (r->order_count) {
+        stream->part_count = r->order_count;
+        stream->part_stride = strides[r->axes[0]];
+        stream->count /= (uint64_t)r->order_count;
+        memcpy(stream->order, r->order, sizeof stream->order);
+        begin_part(stream);
+    }
+    for (int i = r->order_count ? 1 : 0; i < r->view.rank; i++) {
         int64_t dim = r->view.dims[r->axes[i]];
         stride = strides[r->axes[i]];
         if (dim == 1)
@@ -136,8 +151,13 @@ static int64_t block_length(const struct rearrange_stream *stream, int axis, int
 size_t rearrange_next(struct rearrange_stream *stream, void *out, size_t capacity)
 {
     int64_t room = (int64_t)(capacity / stream->element), position = (int64_t)stream->position;
-    if (stream->position == stream->count)
-        return 0;
+    if (stream->position == stream->count) {
+        if (stream->part + 1 >= stream->part_count)
+            return 0;
+        stream->part++;
+        begin_part(stream);
+        position = 0;
+    }
     assert(room > 0);
     /* The block starts at the outermost axis whose inner block fits and at which the position is a whole index. */
     struct block block = {.stream = stream, .last = stream->rank - 1, .first = stream->rank - 1, .tiled = -1};

@@ -9,11 +9,15 @@
 #include "torch/graph.h"
 
 struct rearrange_stream {
-    const unsigned char *data;                             /* borrowed */
+    const unsigned char *data;                             /* borrowed; of the part under way */
     size_t element;                                        /* bytes */
     int rank;                                              /* after merging axes that stay together; at least 1 */
     int64_t dims[SHAPE_MAX_RANK], strides[SHAPE_MAX_RANK]; /* of the output; strides in elements of the input */
-    uint64_t position, count;                              /* in elements of the output */
+    uint64_t position, count;                              /* in elements of the part under way */
+    /* The entries of the first axis, when they are put into another order: one part each. */
+    const unsigned char *base;
+    int part, part_count, order[4];
+    int64_t part_stride; /* in elements */
 };
 
 /* `data` holds the source tensor, row-major in r->view (all sizes known, the product fits into int64), elements of

@@ -57,6 +57,19 @@ static bool axes_valid(const struct rearrangement *r)
     return true;
 }
 
+static bool order_valid(const struct rearrangement *r)
+{
+    if (r->order_count == 0)
+        return true;
+    int64_t first = r->view.rank > 0 ? r->view.dims[r->axes[0]] : 0;
+    if (r->order_count < 0 || r->order_count > (int)(sizeof r->order / sizeof *r->order) || first != r->order_count)
+        return false;
+    for (int i = 0; i < r->order_count; i++)
+        if (r->order[i] < 0 || r->order[i] >= r->order_count)
+            return false;
+    return true;
+}
+
 /* Whether sizes are known, agree, and cannot overflow, here or as strides (which count a dim of 0 as 1). */
 static int check_parameter(const struct torch_parameter *p, struct h5pt_error *err)
 {
@@ -76,7 +89,8 @@ static int check_parameter(const struct torch_parameter *p, struct h5pt_error *e
     }
     const struct rearrangement *r = &p->rearrangement;
     if (!axes_valid(r) || !shape_count(&r->view, &view) || !shape_count(&r->shape, &out) ||
-        !shape_count(&p->source->shape, &source) || view != count || out != count || source != count)
+        !shape_count(&p->source->shape, &source) || view != count || out != count ||
+        !order_valid(r) || (r->part ? r->offset < 0 || view > source - r->offset : r->offset != 0 || source != count))
         return h5pt_fail(err, H5PT_INTERNAL, p->name, "The rearrangement does not fit the tensor %s",
                          p->source->object);
     if (p->dtype != p->source->dtype && p->dtype != DTYPE_F32)

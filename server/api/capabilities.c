@@ -12,8 +12,9 @@ enum MHD_Result api_capabilities(struct request *request)
         (void)json_object_set_new(body, "limits",
                                   json_pack("{s:I, s:I, s:I, s:I, s:I}", "upload_bytes", (json_int_t)config->max_upload,
                                             "wait_seconds", (json_int_t)(config->max_wait / 1000), "wall_seconds",
-                                            (json_int_t)(config->wall_time / 1000), "memory_bytes", (json_int_t)config->memory,
-                                            "retention_seconds", (json_int_t)(config->retention / 1000)));
+                                            (json_int_t)(config->wall_time / 1000), "memory_bytes",
+                                            (json_int_t)config->memory, "retention_seconds",
+                                            (json_int_t)(config->retention / 1000)));
     }
     return respond_json(request, MHD_HTTP_OK, body);
 }

@@ -17,7 +17,8 @@ enum MHD_Result api_readyz(struct request *request)
     if (jobs_check(request->service->jobs, &reason))
         h5pt_fail(&err, H5PT_NOT_READY, h5pt_code_name(reason.code), "%s", reason.message);
     else if (files_free_bytes(request->service->files) < DISK_RESERVE)
-        h5pt_fail(&err, H5PT_NOT_READY, h5pt_code_name(H5PT_DISK_FULL), "The disk of the data directory is almost full");
+        h5pt_fail(&err, H5PT_NOT_READY, h5pt_code_name(H5PT_DISK_FULL),
+                  "The disk of the data directory is almost full");
     if (err.code != H5PT_OK)
         return respond_problem(request, &err);
     const struct jobs_counts counts = jobs_count(request->service->jobs);

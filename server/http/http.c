@@ -75,7 +75,8 @@ static bool refuse_at_once(const struct request *request)
     return length && strtoull(length, NULL, 10) > DRAIN_LIMIT;
 }
 
-static struct request *request_new(struct http *http, struct MHD_Connection *connection, const char *url, const char *method)
+static struct request *request_new(struct http *http, struct MHD_Connection *connection, const char *url,
+                                   const char *method)
 {
     struct request *request = calloc(1, sizeof *request);
     if (!request)
@@ -146,7 +147,8 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 
 static void log_request(const struct request *request, enum MHD_RequestTerminationCode code)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->connection,
+                                                                   MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     char client[LISTEN_ADDRESS_SIZE] = "";
     if (info)
         listen_print_address(info->client_addr, client);
@@ -154,13 +156,13 @@ static void log_request(const struct request *request, enum MHD_RequestTerminati
     if (request->job)
         view = job_look(request->job);
     log_event(LOG_INFO, "request",
-              json_pack("{s:s, s:o, s:o, s:s*, s:i, s:b, s:I, s:I, s:s, s:s*, s:s*}", "request_id", request->id, "method",
-                        text_json(request->method), "path", text_json(request->url), "route",
+              json_pack("{s:s, s:o, s:o, s:s*, s:i, s:b, s:I, s:I, s:s, s:s*, s:s*}", "request_id", request->id,
+                        "method", text_json(request->method), "path", text_json(request->url), "route",
                         request->route ? request->route->path : NULL, "status", (int)request->status, "aborted",
-                        code != MHD_REQUEST_TERMINATED_COMPLETED_OK, "ms", (json_int_t)(text_clock_ms() - request->started_ms),
-                        "upload_bytes", (json_int_t)request->upload.bytes, "client", client, "job_id",
-                        request->job ? view.record.id : NULL, "code",
-                        *request->code ? request->code : NULL));
+                        code != MHD_REQUEST_TERMINATED_COMPLETED_OK, "ms",
+                        (json_int_t)(text_clock_ms() - request->started_ms), "upload_bytes",
+                        (json_int_t)request->upload.bytes, "client", client, "job_id",
+                        request->job ? view.record.id : NULL, "code", *request->code ? request->code : NULL));
     if (request->job)
         job_view_release(&view);
 }

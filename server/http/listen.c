@@ -29,7 +29,8 @@ static int split(const char *address, char host[HOST_SIZE], char port[PORT_SIZE]
         length -= 2;
     }
     if (!length || length >= HOST_SIZE || !colon[1] || strlen(colon + 1) >= PORT_SIZE)
-        return h5pt_fail(err, H5PT_USAGE, address, "\"%s\" is no address to listen on, such as 127.0.0.1:8080", address);
+        return h5pt_fail(err, H5PT_USAGE, address, "\"%s\" is no address to listen on, such as 127.0.0.1:8080",
+                         address);
     memcpy(host, from, length);
     host[length] = '\0';
     (void)snprintf(port, PORT_SIZE, "%s", colon + 1);
@@ -64,7 +65,8 @@ int listen_on(const char *address, char ret_address[LISTEN_ADDRESS_SIZE], struct
         return -1;
     int error = getaddrinfo(host, port, &hints, &info);
     if (error)
-        return h5pt_fail(err, H5PT_USAGE, address, "\"%s\" is no address to listen on: %s", address, gai_strerror(error));
+        return h5pt_fail(err, H5PT_USAGE, address, "\"%s\" is no address to listen on: %s", address,
+                         gai_strerror(error));
     int fd = open_socket(info, ret_address);
     if (fd < 0)
         h5pt_fail_errno(err, H5PT_IO, address, "Listening on %s failed", address);

@@ -68,7 +68,8 @@ static int read_parity(struct reading *reading, const char *value)
 {
     struct job_options *options = &reading->query.options;
     if (strlen(value) >= sizeof options->parity || !is_capability(reading->service, "parity", value, strlen(value)))
-        return h5pt_fail(reading->err, H5PT_USAGE, "parity", "parity is \"%s\", which is not one in /v1/capabilities", value);
+        return h5pt_fail(reading->err, H5PT_USAGE, "parity", "parity is \"%s\", which is not one in /v1/capabilities",
+                         value);
     (void)snprintf(options->parity, sizeof options->parity, "%s", value);
     return 0;
 }
@@ -91,7 +92,8 @@ static int read_state(struct reading *reading, const char *value)
         enum job_state state;
         (void)snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : sizeof name - 1), p);
         if (!job_state_from_name(name, &state))
-            return h5pt_fail(reading->err, H5PT_USAGE, "state", "state has \"%s\", which is no state of a conversion", name);
+            return h5pt_fail(reading->err, H5PT_USAGE, "state", "state has \"%s\", which is no state of a conversion",
+                             name);
         reading->query.states |= 1u << state;
         p += n;
         if (!*p)
@@ -151,11 +153,12 @@ static int choose_artifact(struct MHD_Connection *connection, struct query *quer
         const char *accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Accept");
         query->artifact = artifact_accepted(accept ? accept : "*/*");
         if (!query->artifact)
-            return h5pt_fail(err, H5PT_NOT_ACCEPTABLE, "Accept", "\"%s\" is none of the media types of a conversion", accept);
+            return h5pt_fail(err, H5PT_NOT_ACCEPTABLE, "Accept", "\"%s\" is none of the media types of a conversion",
+                             accept);
     }
     if (!artifact_is_made(query->artifact, query->options.formats))
-        return h5pt_fail(err, H5PT_USAGE, "format", "The answer should be %s, but formats is \"%s\"", query->artifact->name,
-                         query->options.formats);
+        return h5pt_fail(err, H5PT_USAGE, "format", "The answer should be %s, but formats is \"%s\"",
+                         query->artifact->name, query->options.formats);
     return 0;
 }
 

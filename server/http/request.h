@@ -18,9 +18,9 @@ enum { REQUEST_ID_SIZE = 65, REQUEST_MAX_HEADERS = 12 };
 struct request {
     struct service *service;
     struct MHD_Connection *connection;
-    char id[REQUEST_ID_SIZE]; /* from X-Request-ID, or a new one */
-    const char *method, *url; /* of the connection; valid as long as the request */
-    const struct route *route; /* NULL: none matches */
+    char id[REQUEST_ID_SIZE];                                    /* from X-Request-ID, or a new one */
+    const char *method, *url;                                    /* of the connection; valid as long as the request */
+    const struct route *route;                                   /* NULL: none matches */
     char parameters[ROUTE_MAX_PARAMETERS][ROUTE_PARAMETER_SIZE]; /* {id}, {name} of the route's path */
     struct query query;
     struct upload upload;
@@ -30,8 +30,8 @@ struct request {
     struct job *job;           /* of the handler, released at the end; NULL: none yet */
     struct job_waiter waiter;
     struct {
-        const char *name; /* a literal */
-        char *value;      /* owned */
+        const char *name;           /* a literal */
+        char *value;                /* owned */
     } headers[REQUEST_MAX_HEADERS]; /* of the response to come */
     size_t header_count;
     /* For the log: */

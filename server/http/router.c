@@ -8,7 +8,7 @@
 #include "http/query.h"
 
 static const struct route routes[] = {
-#define ROUTE(listeners, method, path, body, query, handler)                                                                   \
+#define ROUTE(listeners, method, path, body, query, handler)                                                           \
     {listeners, method, path, #handler, body, query, api_##handler},
 #include "routes.def"
 #undef ROUTE
@@ -24,7 +24,8 @@ static size_t next_segment(const char **path, const char **ret)
     return length;
 }
 
-static bool matches(const struct route *route, const char *path, char parameters[ROUTE_MAX_PARAMETERS][ROUTE_PARAMETER_SIZE])
+static bool matches(const struct route *route, const char *path,
+                    char parameters[ROUTE_MAX_PARAMETERS][ROUTE_PARAMETER_SIZE])
 {
     const char *pattern = route->path;
     size_t count = 0;
@@ -80,7 +81,10 @@ void router_print(FILE *out)
 {
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
         const unsigned listeners = routes[i].listeners;
-        (void)fprintf(out, "%s %s %s", listeners == (MAIN | ADMIN) ? "main,admin" : listeners == MAIN ? "main" : "admin",
+        (void)fprintf(out, "%s %s %s",
+                      listeners == (MAIN | ADMIN) ? "main,admin"
+                      : listeners == MAIN         ? "main"
+                                                  : "admin",
                       routes[i].method, routes[i].path);
         query_print_names(routes[i].query, out);
         (void)fputc('\n', out);

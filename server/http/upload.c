@@ -27,7 +27,8 @@ static bool is_form(const char *content_type)
 
 static int too_large(uint64_t limit, struct h5pt_error *err)
 {
-    return h5pt_fail(err, H5PT_UPLOAD_TOO_LARGE, NULL, "The upload is larger than the %" PRIu64 " bytes that are allowed", limit);
+    return h5pt_fail(err, H5PT_UPLOAD_TOO_LARGE, NULL,
+                     "The upload is larger than the %" PRIu64 " bytes that are allowed", limit);
 }
 
 /* What a form has around the model. */
@@ -77,8 +78,8 @@ static int write_model(struct upload *upload, const char *bytes, size_t count, s
 }
 
 static enum MHD_Result take_field(void *context, enum MHD_ValueKind kind, const char *key, const char *filename,
-                                  const char *content_type, const char *transfer_encoding, const char *data, uint64_t offset,
-                                  size_t size)
+                                  const char *content_type, const char *transfer_encoding, const char *data,
+                                  uint64_t offset, size_t size)
 {
     struct upload *upload = context;
     (void)kind, (void)content_type, (void)transfer_encoding;
@@ -104,7 +105,8 @@ int upload_begin(struct upload *upload, struct files *files, struct MHD_Connecti
     if (is_form(header(connection, MHD_HTTP_HEADER_CONTENT_TYPE))) {
         upload->form = MHD_create_post_processor(connection, FORM_BUFFER, take_field, upload);
         if (!upload->form)
-            return h5pt_fail(err, H5PT_USAGE, "Content-Type", "The form has no boundary");
+            return h5pt_fail(err, H5PT_USAGE, "Content-Type",
+                             "The form names no boundary, or one of less than two characters");
     }
     return files_new_upload(files, &upload->draft, &upload->fd, err);
 }
@@ -147,7 +149,8 @@ int upload_finish(struct upload *upload, struct h5pt_error *err)
                          "The upload is empty; send the model as the body, or as the field \"model\" of a form");
     digest_finish(upload->digest, upload->sha256);
     if (!is_hdf5(upload))
-        return h5pt_fail(err, H5PT_NOT_HDF5, NULL, "The upload has no HDF5 signature; send a Keras model that was saved as .h5");
+        return h5pt_fail(err, H5PT_NOT_HDF5, NULL,
+                         "The upload has no HDF5 signature; send a Keras model that was saved as .h5");
     return 0;
 }
 

@@ -54,7 +54,8 @@ char *child_find_program(const char *configured, struct h5pt_error *err)
             return path;
         free(path);
     }
-    h5pt_fail(err, H5PT_NOT_READY, "worker", "There is no h5pt-worker beside h5ptd or in ../libexec/h5pt; see --worker");
+    h5pt_fail(err, H5PT_NOT_READY, "worker",
+              "There is no h5pt-worker beside h5ptd or in ../libexec/h5pt; see --worker");
     return NULL;
 }
 
@@ -89,9 +90,9 @@ static void build_arguments(const struct child_request *request, struct argument
         ret->list[n++] = (char *)(uintptr_t)options[i].value;
     }
     if (request->dry_run)
-        ret->list[n++] = (char *)(uintptr_t)"--dry-run";
+        ret->list[n++] = (char *)(uintptr_t) "--dry-run";
     if (request->describe)
-        ret->list[n++] = (char *)(uintptr_t)"--describe";
+        ret->list[n++] = (char *)(uintptr_t) "--describe";
     ret->list[n] = NULL;
 }
 
@@ -107,7 +108,7 @@ static int spawn_with(const struct child_request *request, const int sources[6],
     struct arguments arguments;
     build_arguments(request, &arguments);
     /* One thread of BLAS for each conversion, from the moment that the library is loaded; nothing else. */
-    char *environment[] = {(char *)(uintptr_t)"OPENBLAS_NUM_THREADS=1", NULL};
+    char *environment[] = {(char *)(uintptr_t) "OPENBLAS_NUM_THREADS=1", NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -127,7 +128,8 @@ static int spawn_with(const struct child_request *request, const int sources[6],
     if (!error)
         error = posix_spawn_file_actions_addclosefrom_np(&actions, 6);
     if (!error)
-        error = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+        error = posix_spawnattr_setflags(&attributes,
+                                         POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     if (!error)
         error = posix_spawnattr_setsigmask(&attributes, &none);
     if (!error)
@@ -165,7 +167,8 @@ static void take_line(struct child *child, json_t *line)
     const char *stage = json_string_value(json_object_get(line, "stage"));
     if (stage) {
         if (child->request->progress)
-            child->request->progress(child->request->context, stage, json_number_value(json_object_get(line, "fraction")));
+            child->request->progress(child->request->context, stage,
+                                     json_number_value(json_object_get(line, "fraction")));
         json_decref(line);
         return;
     }
@@ -317,7 +320,8 @@ static int start(struct child *child, struct h5pt_error *err)
 int child_run(const struct child_request *request, struct child_result *ret, struct h5pt_error *err)
 {
     struct child_result result = {.end = CHILD_CRASHED};
-    struct child child = {.request = request, .result = &result, .process = -1, .status = -1, .output = -1, .line = STRBUF_INIT};
+    struct child child = {
+        .request = request, .result = &result, .process = -1, .status = -1, .output = -1, .line = STRBUF_INIT};
     int started = start(&child, err);
     if (!started) {
         siginfo_t info = {0};

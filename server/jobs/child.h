@@ -32,9 +32,9 @@ enum child_end {
 
 struct child_result {
     enum child_end end;
-    json_t *last;      /* owned by the caller; NULL unless CHILD_REPORTED */
+    json_t *last;       /* owned by the caller; NULL unless CHILD_REPORTED */
     int signal, status; /* how the process ended: by this signal (0: none), with this exit status */
-    char output[1024]; /* the beginning of what it wrote to standard error */
+    char output[1024];  /* the beginning of what it wrote to standard error */
 };
 
 /* Runs the worker to its end. -1 when it could not be started. */

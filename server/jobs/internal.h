@@ -57,7 +57,7 @@ void jobs_put(struct job *job);
  * CONFLICT when the job was canceled meanwhile. Without the lock. */
 int jobs_publish(struct job *job, struct job_record *next, enum store_durability durability, struct h5pt_error *err);
 
-void *jobs_run(void *jobs);       /* thread: takes jobs from the queue */
+void *jobs_run(void *jobs);        /* thread: takes jobs from the queue */
 void *jobs_keep_house(void *jobs); /* thread: deadlines of waiters, expiry */
 
 /* The record of a job whose worker has reported or has been given up; `err` says why in the latter case. */

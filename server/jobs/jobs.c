@@ -137,7 +137,8 @@ int jobs_publish(struct job *job, struct job_record *next, enum store_durability
 struct jobs_counts jobs_count(struct jobs *jobs)
 {
     lock(jobs);
-    struct jobs_counts counts = {.queued = jobs->queue_length, .running = jobs->running_count, .draining = jobs->draining};
+    struct jobs_counts counts = {
+        .queued = jobs->queue_length, .running = jobs->running_count, .draining = jobs->draining};
     unlock(jobs);
     return counts;
 }
@@ -146,9 +147,11 @@ int jobs_check(struct jobs *jobs, struct h5pt_error *err)
 {
     struct jobs_counts counts = jobs_count(jobs);
     if (counts.draining)
-        return h5pt_fail(err, H5PT_DRAINING, NULL, "The service is about to stop; try again later, or another instance");
+        return h5pt_fail(err, H5PT_DRAINING, NULL,
+                         "The service is about to stop; try again later, or another instance");
     if (counts.queued >= jobs->config->queue_limit)
-        return h5pt_fail(err, H5PT_QUEUE_FULL, NULL, "%zu conversions are waiting already; try again later", counts.queued);
+        return h5pt_fail(err, H5PT_QUEUE_FULL, NULL, "%zu conversions are waiting already; try again later",
+                         counts.queued);
     return 0;
 }
 
@@ -162,8 +165,8 @@ static struct job_record new_record(const struct jobs_upload *upload, const stru
     return record;
 }
 
-int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options, struct job **ret,
-                struct h5pt_error *err)
+int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
+                struct job **ret, struct h5pt_error *err)
 {
     struct job_record record = new_record(upload, options);
     struct job *job = jobs_check(jobs, err) ? NULL : new_job(jobs, &record, false);
@@ -439,8 +442,8 @@ static int start_threads(struct jobs *jobs, struct h5pt_error *err)
     return error ? h5pt_fail_errno(err, H5PT_INTERNAL, "threads", "Starting a thread failed") : 0;
 }
 
-int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files, struct jobs **ret,
-               struct h5pt_error *err)
+int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files,
+               struct jobs **ret, struct h5pt_error *err)
 {
     struct jobs *jobs = calloc(1, sizeof *jobs);
     if (!jobs)
@@ -497,9 +500,9 @@ void jobs_stop(struct jobs *jobs)
     lock(jobs);
     jobs->draining = jobs->stopping = true;
     struct job *job;
-    TAILQ_FOREACH (job, &jobs->running, links)
-        if (write(job->stop, &one, sizeof one) != sizeof one)
-            log_event(LOG_ERROR, "worker_not_stopped", json_pack("{s:s}", "job_id", job->id));
+    TAILQ_FOREACH(job, &jobs->running, links)
+    if (write(job->stop, &one, sizeof one) != sizeof one)
+        log_event(LOG_ERROR, "worker_not_stopped", json_pack("{s:s}", "job_id", job->id));
     (void)pthread_cond_broadcast(&jobs->work);
     (void)pthread_cond_broadcast(&jobs->timer);
     unlock(jobs);

@@ -22,8 +22,8 @@ struct jobs;
 
 /* Removes files that no record knows, puts what an earlier run of the daemon left back into the queue, and starts the
  * threads. Everything is borrowed. */
-int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files, struct jobs **ret,
-               struct h5pt_error *err);
+int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files,
+               struct jobs **ret, struct h5pt_error *err);
 
 /* From now on no job is taken or started; whoever waits for one that is still queued is woken. */
 void jobs_drain(struct jobs *jobs);
@@ -45,8 +45,8 @@ struct jobs_upload {
 };
 
 /* Accepts a conversion, durably. The draft becomes the job's, also on failure. *ret is to be released. */
-int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options, struct job **ret,
-                struct h5pt_error *err);
+int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
+                struct job **ret, struct h5pt_error *err);
 /* Accepts a dry run, of which nothing is stored: it ends when its last holder releases it. */
 int jobs_submit_inspection(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
                            struct job **ret, struct h5pt_error *err);
@@ -55,9 +55,9 @@ void job_release(struct job *job); /* NULL-safe */
 /* What is known of a job at the moment. */
 struct job_view {
     struct job_record record;
-    char stage[32]; /* of a running job; "" before the first */
+    char stage[32];  /* of a running job; "" before the first */
     double progress; /* of that stage, 0…1 */
-    json_t *report; /* of a finished inspection, or NULL */
+    json_t *report;  /* of a finished inspection, or NULL */
 };
 struct job_view job_look(struct job *job);
 void job_view_release(struct job_view *view);

@@ -22,7 +22,8 @@ static void read_error(const json_t *error, struct h5pt_error *ret)
     if (known == H5PT_OUT_OF_MEMORY)
         h5pt_fail(ret, H5PT_WORKER_MEMORY, where, "The conversion needed more memory than it is allowed to use");
     else
-        h5pt_fail(ret, known == H5PT_OK ? H5PT_INTERNAL : known, where, "%s", message ? message : "The worker gave no reason");
+        h5pt_fail(ret, known == H5PT_OK ? H5PT_INTERNAL : known, where, "%s",
+                  message ? message : "The worker gave no reason");
 }
 
 /* The members of the report that say the most, for lists of jobs and for headers. */
@@ -38,8 +39,9 @@ static json_t *summary(const char *verdict, const json_t *report)
                 (void)json_object_set(parity, parity_members[i], member);
         }
     }
-    return json_pack("{s:s, s:o*, s:O*, s:I}", "verdict", verdict, "parity", parity, "model", json_object_get(report, "model"),
-                     "warnings", (json_int_t)json_array_size(json_object_get(report, "warnings")));
+    return json_pack("{s:s, s:o*, s:O*, s:I}", "verdict", verdict, "parity", parity, "model",
+                     json_object_get(report, "model"), "warnings",
+                     (json_int_t)json_array_size(json_object_get(report, "warnings")));
 }
 
 /* The problem of a refused model: its first reason, and all of them. */

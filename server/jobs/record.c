@@ -53,9 +53,9 @@ void job_record_release(struct job_record *record)
 
 json_t *job_record_encode(const struct job_record *record)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s}, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}", "id", record->id,
-                     "state", job_state_name(record->state), "created", (json_int_t)record->created_ms, "started",
-                     (json_int_t)record->started_ms, "finished", (json_int_t)record->finished_ms, "attempts",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s}, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}", "id",
+                     record->id, "state", job_state_name(record->state), "created", (json_int_t)record->created_ms,
+                     "started", (json_int_t)record->started_ms, "finished", (json_int_t)record->finished_ms, "attempts",
                      record->attempts, "options", "formats", record->options.formats, "parity", record->options.parity,
                      "model", "bytes", (json_int_t)record->bytes, "sha256", record->sha256, "filename",
                      text_json(record->filename), "result", record->result, "error", record->error, "artifacts",
@@ -70,11 +70,11 @@ int job_record_decode(const json_t *document, struct job_record *ret, struct h5p
     json_t *result = NULL, *error = NULL, *artifacts = NULL;
     /* jansson takes the document as not const, though it changes nothing without the F flag. */
     json_t *root = json_incref((json_t *)(uintptr_t)document);
-    int failed = json_unpack(root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s}, s:{s:I, s:s, s:s}, s?o, s?o, s?o}", "id", &id,
-                             "state", &state, "created", &created, "started", &started, "finished", &finished, "attempts",
-                             &record.attempts, "options", "formats", &formats, "parity", &parity, "model", "bytes", &bytes,
-                             "sha256", &sha256, "filename", &filename, "result", &result, "error", &error, "artifacts",
-                             &artifacts) ||
+    int failed = json_unpack(root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s}, s:{s:I, s:s, s:s}, s?o, s?o, s?o}",
+                             "id", &id, "state", &state, "created", &created, "started", &started, "finished",
+                             &finished, "attempts", &record.attempts, "options", "formats", &formats, "parity", &parity,
+                             "model", "bytes", &bytes, "sha256", &sha256, "filename", &filename, "result", &result,
+                             "error", &error, "artifacts", &artifacts) ||
                  !job_state_from_name(state, &record.state);
     if (!failed) {
         (void)snprintf(record.id, sizeof record.id, "%s", id);

@@ -26,7 +26,8 @@ static int run_worker(struct job *job, const struct job_record *record, int outp
 {
     struct files *files = job->jobs->files;
     int input;
-    if (job->transient ? files_open_upload(files, &job->draft, &input, err) : files_open_input(files, record->id, &input, err))
+    if (job->transient ? files_open_upload(files, &job->draft, &input, err)
+                       : files_open_input(files, record->id, &input, err))
         return -1;
     const struct child_request request = {
         .program = job->jobs->worker,
@@ -55,8 +56,8 @@ static void list_artifact(struct files *files, const char *id, const char *name,
     if (!sha256 || !digest_is_valid(sha256))
         sha256 = digest_of_file(fd, digest) ? digest : NULL;
     if (sha256)
-        (void)json_array_append_new(artifacts, json_pack("{s:s, s:I, s:s}", "name", name, "bytes", (json_int_t)bytes, "sha256",
-                                                         sha256));
+        (void)json_array_append_new(
+            artifacts, json_pack("{s:s, s:I, s:s}", "name", name, "bytes", (json_int_t)bytes, "sha256", sha256));
     (void)close(fd);
 }
 
@@ -104,8 +105,8 @@ static void log_end(const struct job_record *record, const struct child_result *
                         (json_int_t)(record->started_ms - record->created_ms), "run_ms",
                         (json_int_t)(record->finished_ms - record->started_ms), "verdict",
                         json_string_value(json_object_get(record->result, "verdict")), "code",
-                        json_string_value(json_object_get(record->error, "code")), "signal", result->signal, "worker_stderr",
-                        *result->output ? text_json(result->output) : NULL));
+                        json_string_value(json_object_get(record->error, "code")), "signal", result->signal,
+                        "worker_stderr", *result->output ? text_json(result->output) : NULL));
 }
 
 /* What to do after a worker has ended; the record says it. True when the job is to run once more, at once. */
@@ -128,8 +129,8 @@ static bool take_result(struct job *job, struct job_record *next, const struct f
         if (next->attempts < JOB_MAX_ATTEMPTS)
             return true;
         h5pt_fail(&err, H5PT_WORKER_CRASHED, NULL,
-                  "The conversion of this file has crashed %d times (signal %d); the file may be damaged", next->attempts,
-                  result->signal);
+                  "The conversion of this file has crashed %d times (signal %d); the file may be damaged",
+                  next->attempts, result->signal);
     }
     outcome_of_error(next, &err);
     return false;
@@ -174,8 +175,8 @@ static bool run_once(struct job *job, struct h5pt_error *err)
     json_decref(result.last);
     if (again)
         log_event(LOG_WARNING, "worker_crashed",
-                  json_pack("{s:s, s:i, s:i, s:i, s:o}", "job_id", next.id, "attempts", next.attempts, "signal", result.signal,
-                            "status", result.status, "worker_stderr", text_json(result.output)));
+                  json_pack("{s:s, s:i, s:i, s:i, s:o}", "job_id", next.id, "attempts", next.attempts, "signal",
+                            result.signal, "status", result.status, "worker_stderr", text_json(result.output)));
     *err = (struct h5pt_error)H5PT_ERROR_INIT;
     bool published = jobs_publish(job, &next, again ? STORE_LAZY : STORE_DURABLE, err) == 0;
     return !published || !again;

@@ -152,7 +152,8 @@ int files_new_upload(struct files *files, struct files_draft *ret, int *ret_fd, 
     return 0;
 }
 
-int files_keep_upload(struct files *files, const struct files_draft *draft, int fd, const char *id, struct h5pt_error *err)
+int files_keep_upload(struct files *files, const struct files_draft *draft, int fd, const char *id,
+                      struct h5pt_error *err)
 {
     if (fsync(fd) == 0 && renameat(files->tmp, draft->name, files->inputs, id) == 0) {
         if (fsync(files->inputs) == 0)

@@ -31,7 +31,8 @@ struct files_draft {
 /* An empty file, open for reading and writing; *ret_fd is the caller's. */
 int files_new_upload(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err);
 /* Makes an upload the input of `id`, durably. The draft is gone afterwards, also on failure. */
-int files_keep_upload(struct files *files, const struct files_draft *draft, int fd, const char *id, struct h5pt_error *err);
+int files_keep_upload(struct files *files, const struct files_draft *draft, int fd, const char *id,
+                      struct h5pt_error *err);
 
 /* An empty directory; *ret_fd is the caller's. */
 int files_new_output(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err);

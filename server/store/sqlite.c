@@ -47,7 +47,8 @@ static int prepare(struct store *store, struct h5pt_error *err)
         {&store->remove, "DELETE FROM jobs WHERE id = ?1"},
     };
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++)
-        if (sqlite3_prepare_v3(store->db, statements[i].text, -1, SQLITE_PREPARE_PERSISTENT, statements[i].statement, NULL))
+        if (sqlite3_prepare_v3(store->db, statements[i].text, -1, SQLITE_PREPARE_PERSISTENT, statements[i].statement,
+                               NULL))
             return fail(store, err);
     return 0;
 }
@@ -103,7 +104,8 @@ static int set_durability(struct store *store, enum store_durability durability,
 }
 
 /* Runs `insert` or `update` with a record, with the lock held. */
-static int write_record(struct store *store, sqlite3_stmt *statement, const struct job_record *record, struct h5pt_error *err)
+static int write_record(struct store *store, sqlite3_stmt *statement, const struct job_record *record,
+                        struct h5pt_error *err)
 {
     json_t *document = job_record_encode(record);
     char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
@@ -135,7 +137,8 @@ int store_create(struct store *store, struct job_record *record, struct h5pt_err
     return result;
 }
 
-int store_update(struct store *store, struct job_record *record, enum store_durability durability, struct h5pt_error *err)
+int store_update(struct store *store, struct job_record *record, enum store_durability durability,
+                 struct h5pt_error *err)
 {
     (void)pthread_mutex_lock(&store->lock);
     int result = set_durability(store, durability, err);

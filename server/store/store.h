@@ -23,7 +23,8 @@ int store_create(struct store *store, struct job_record *record, struct h5pt_err
 
 /* Replaces the record if the stored revision is still record->revision, which then becomes the new one. CONFLICT when
  * somebody else has changed it, also when it is gone. */
-int store_update(struct store *store, struct job_record *record, enum store_durability durability, struct h5pt_error *err);
+int store_update(struct store *store, struct job_record *record, enum store_durability durability,
+                 struct h5pt_error *err);
 
 /* NOT_FOUND when there is none. *ret is to be released. */
 int store_read(struct store *store, const char *id, struct job_record *ret, struct h5pt_error *err);

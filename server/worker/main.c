@@ -27,10 +27,14 @@ struct options {
 enum { EXIT_OK = 0, EXIT_ORPHAN = 2 };
 
 static const struct option flags[] = {
-    {"formats", required_argument, NULL, 'f'},   {"parity", required_argument, NULL, 'p'},
-    {"sandbox", required_argument, NULL, 's'},   {"memory", required_argument, NULL, 'm'},
-    {"cpu-time", required_argument, NULL, 'c'},  {"file-size", required_argument, NULL, 'z'},
-    {"dry-run", no_argument, NULL, 'n'},         {"describe", no_argument, NULL, 'd'},
+    {"formats", required_argument, NULL, 'f'},
+    {"parity", required_argument, NULL, 'p'},
+    {"sandbox", required_argument, NULL, 's'},
+    {"memory", required_argument, NULL, 'm'},
+    {"cpu-time", required_argument, NULL, 'c'},
+    {"file-size", required_argument, NULL, 'z'},
+    {"dry-run", no_argument, NULL, 'n'},
+    {"describe", no_argument, NULL, 'd'},
     {NULL, 0, NULL, 0},
 };
 
@@ -77,8 +81,8 @@ static int parse_option(int flag, struct options *options, struct h5pt_error *er
 
 static int parse_options(int argc, char **argv, struct options *ret, struct h5pt_error *err)
 {
-    *ret = (struct options){
-        .sandbox = SANDBOX_REQUIRE, .limits = {.memory = 4ULL << 30, .cpu_seconds = 600, .file_size = 16ULL << 30}};
+    *ret = (struct options){.sandbox = SANDBOX_REQUIRE,
+                            .limits = {.memory = 4ULL << 30, .cpu_seconds = 600, .file_size = 16ULL << 30}};
     opterr = 0;
     for (int flag; (flag = getopt_long(argc, argv, "", flags, NULL)) != -1;)
         if (parse_option(flag, ret, err))

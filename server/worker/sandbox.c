@@ -62,10 +62,10 @@ int sandbox_limit(const struct sandbox_limits *limits, struct h5pt_error *err)
 }
 
 /* Rights and fields that came with later versions of Landlock than the header may know. */
-#define FS_TRUNCATE  (1ULL << 14) /* ABI 3 */
+#define FS_TRUNCATE (1ULL << 14)  /* ABI 3 */
 #define FS_IOCTL_DEV (1ULL << 15) /* ABI 5 */
-#define NET_TCP      3ULL         /* ABI 4: bind and connect */
-#define SCOPES       3ULL         /* ABI 6: abstract sockets and signals */
+#define NET_TCP 3ULL              /* ABI 4: bind and connect */
+#define SCOPES 3ULL               /* ABI 6: abstract sockets and signals */
 
 struct ruleset {
     uint64_t fs, net, scoped;
@@ -105,9 +105,9 @@ static int enter_landlock(int input, int output_dir, struct h5pt_error *err)
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
     if (ruleset < 0)
         return h5pt_fail_errno(err, H5PT_INTERNAL, "landlock", "Making a ruleset failed");
-    const uint64_t output_rights =
-        attr.fs & (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_DIR |
-                   LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE | FS_TRUNCATE);
+    const uint64_t output_rights = attr.fs & (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE |
+                                              LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
+                                              LANDLOCK_ACCESS_FS_REMOVE_FILE | FS_TRUNCATE);
     int failed = (input >= 0 && allow_path(ruleset, input, LANDLOCK_ACCESS_FS_READ_FILE)) ||
                  (output_dir >= 0 && allow_path(ruleset, output_dir, output_rights)) ||
                  syscall(SYS_landlock_restrict_self, ruleset, 0);
@@ -119,24 +119,77 @@ static int enter_landlock(int input, int output_dir, struct h5pt_error *err)
 
 /* The system calls of reading and writing files, memory and waiting. Everything else answers EPERM: libraries probe. */
 static const int allowed_calls[] = {
-    SCMP_SYS(read),           SCMP_SYS(pread64),       SCMP_SYS(readv),           SCMP_SYS(preadv),
-    SCMP_SYS(write),          SCMP_SYS(pwrite64),      SCMP_SYS(writev),          SCMP_SYS(pwritev),
-    SCMP_SYS(lseek),          SCMP_SYS(fstat),         SCMP_SYS(newfstatat),      SCMP_SYS(statx),
-    SCMP_SYS(open),           SCMP_SYS(openat),        SCMP_SYS(close),           SCMP_SYS(stat),
-    SCMP_SYS(lstat),          SCMP_SYS(access),        SCMP_SYS(faccessat),       SCMP_SYS(faccessat2),
-    SCMP_SYS(readlink),       SCMP_SYS(readlinkat),    SCMP_SYS(getcwd),          SCMP_SYS(getdents64),
-    SCMP_SYS(dup),            SCMP_SYS(fcntl),         SCMP_SYS(flock),           SCMP_SYS(fsync),
-    SCMP_SYS(fdatasync),      SCMP_SYS(sync_file_range), SCMP_SYS(ftruncate),     SCMP_SYS(fallocate),
-    SCMP_SYS(fadvise64),      SCMP_SYS(rename),        SCMP_SYS(renameat),        SCMP_SYS(renameat2),
-    SCMP_SYS(unlink),         SCMP_SYS(unlinkat),      SCMP_SYS(umask),           SCMP_SYS(fchmod),
-    SCMP_SYS(munmap),         SCMP_SYS(mremap),        SCMP_SYS(madvise),         SCMP_SYS(brk),
-    SCMP_SYS(msync),          SCMP_SYS(futex),         SCMP_SYS(clock_gettime),   SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(nanosleep),      SCMP_SYS(gettimeofday),  SCMP_SYS(getrandom),       SCMP_SYS(getrusage),
-    SCMP_SYS(getrlimit),      SCMP_SYS(sysinfo),       SCMP_SYS(uname),           SCMP_SYS(getpid),
-    SCMP_SYS(gettid),         SCMP_SYS(getuid),        SCMP_SYS(geteuid),         SCMP_SYS(sched_yield),
-    SCMP_SYS(sched_getaffinity), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(sigaltstack),    SCMP_SYS(restart_syscall), SCMP_SYS(rseq),          SCMP_SYS(membarrier),
-    SCMP_SYS(set_robust_list), SCMP_SYS(exit),         SCMP_SYS(exit_group),
+    SCMP_SYS(read),
+    SCMP_SYS(pread64),
+    SCMP_SYS(readv),
+    SCMP_SYS(preadv),
+    SCMP_SYS(write),
+    SCMP_SYS(pwrite64),
+    SCMP_SYS(writev),
+    SCMP_SYS(pwritev),
+    SCMP_SYS(lseek),
+    SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(statx),
+    SCMP_SYS(open),
+    SCMP_SYS(openat),
+    SCMP_SYS(close),
+    SCMP_SYS(stat),
+    SCMP_SYS(lstat),
+    SCMP_SYS(access),
+    SCMP_SYS(faccessat),
+    SCMP_SYS(faccessat2),
+    SCMP_SYS(readlink),
+    SCMP_SYS(readlinkat),
+    SCMP_SYS(getcwd),
+    SCMP_SYS(getdents64),
+    SCMP_SYS(dup),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(flock),
+    SCMP_SYS(fsync),
+    SCMP_SYS(fdatasync),
+    SCMP_SYS(sync_file_range),
+    SCMP_SYS(ftruncate),
+    SCMP_SYS(fallocate),
+    SCMP_SYS(fadvise64),
+    SCMP_SYS(rename),
+    SCMP_SYS(renameat),
+    SCMP_SYS(renameat2),
+    SCMP_SYS(unlink),
+    SCMP_SYS(unlinkat),
+    SCMP_SYS(umask),
+    SCMP_SYS(fchmod),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(brk),
+    SCMP_SYS(msync),
+    SCMP_SYS(futex),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(getrusage),
+    SCMP_SYS(getrlimit),
+    SCMP_SYS(sysinfo),
+    SCMP_SYS(uname),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(getuid),
+    SCMP_SYS(geteuid),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(rseq),
+    SCMP_SYS(membarrier),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
 };
 
 static int add_rules(scmp_filter_ctx filter)
@@ -149,7 +202,8 @@ static int add_rules(scmp_filter_ctx filter)
     failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_executable);
     failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, not_executable);
     /* abort() signals its own thread. */
-    failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+    failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
     /* Reading the own limits; setting them takes a pointer in the third argument. */
     failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0),
                                SCMP_A2(SCMP_CMP_EQ, 0));

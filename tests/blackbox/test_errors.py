@@ -20,12 +20,12 @@ def test_uploads_that_are_no_model(daemon, model, path):
     expect(daemon.post(path, b"not a model" * 1000), 415, "NOT_HDF5")
     expect(daemon.post(path, b""), 400, "UPLOAD_INCOMPLETE")
     expect(daemon.post(path, model, headers={"Content-Encoding": "gzip"}), 415, "UNSUPPORTED_MEDIA_TYPE")
-    expect(daemon.post(path, model, headers={"Content-Type": "multipart/mixed; boundary=x"}), 415, "UNSUPPORTED_MEDIA_TYPE")
+    expect(daemon.post(path, model, headers={"Content-Type": "multipart/mixed; boundary=xx"}), 415, "UNSUPPORTED_MEDIA_TYPE")
     expect(daemon.post(path, model, headers={"Content-Type": "multipart/form-data"}), 400, "USAGE")
     expect(daemon.post(path, None, files={"file": ("m.h5", model)}), 400, "USAGE")
     expect(daemon.post(path, None, files=[("model", model), ("model", model)]), 400, "USAGE")
-    cut = b'--x\r\nContent-Disposition: form-data; name="model"; filename="m"\r\n\r\n' + model
-    expect(daemon.post(path, cut, headers={"Content-Type": "multipart/form-data; boundary=x"}), 400, "UPLOAD_INCOMPLETE")
+    cut = b'--xx\r\nContent-Disposition: form-data; name="model"; filename="m"\r\n\r\n' + model
+    expect(daemon.post(path, cut, headers={"Content-Type": "multipart/form-data; boundary=xx"}), 400, "UPLOAD_INCOMPLETE")
 
 
 def test_a_model_behind_a_user_block_is_found(daemon, model):
@@ -49,7 +49,6 @@ def test_truncated_files(daemon, model, keep):
         ("GET", "/v1/conversions/" + "0" * 26, 404, "NOT_FOUND"),
         ("DELETE", "/v1/conversions/" + "0" * 26, 404, "NOT_FOUND"),
         ("GET", "/v1/conversions/%s/artifacts/model.pt" % ("0" * 26), 404, "NOT_FOUND"),
-        ("GET", "/version", 404, "NOT_FOUND"),
         ("GET", "/v1/convert", 405, "METHOD_NOT_ALLOWED"),
         ("DELETE", "/v1/conversions", 405, "METHOD_NOT_ALLOWED"),
         ("POST", "/livez", 405, "METHOD_NOT_ALLOWED"),

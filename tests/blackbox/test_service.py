@@ -53,7 +53,8 @@ def test_health_on_both_listeners(daemon):
         assert requests.head(url + "/livez", timeout=PATIENCE).status_code == 200
     version = daemon.session.get(daemon.admin + "/version", timeout=PATIENCE).json()
     assert version["version"] == contract.document()["info"]["version"]
-    assert requests.get(daemon.admin + "/v1/conversions", timeout=PATIENCE).status_code == 404
+    for foreign in daemon.admin + "/v1/conversions", daemon.url + "/version":
+        assert requests.get(foreign, timeout=PATIENCE).status_code == 404
 
 
 def test_every_request_is_logged(daemon):

@@ -82,6 +82,8 @@ def special(op, x, attrs):
         return torch.einsum(attrs["equation"], *x)
     if op == "CAT":
         return torch.cat(x, **attrs)
+    if op == "SELECT":
+        return x[0].select(attrs["dim"], attrs["index"])
     if op == "SLICE":
         return x[0][tuple(slice(a, b or None) for a, b in zip(attrs["start"], attrs["stop"]))]
     return OPERATORS[OPS[op][2]](x[0], attrs["value"])
@@ -110,6 +112,8 @@ def by_module(op, x, attrs):
     for name, value in module.state_dict().items():
         if value.is_floating_point():
             value.copy_(rand(*value.shape, low=0.2 if "var" in name else -1.0, high=1.5))
+    if op == "LSTM" and len(x) == 3:
+        x = x[0], x[1:]
     return module(*x), list(module.state_dict().values())
 
 
@@ -145,6 +149,10 @@ def add(op, *x, parameters=(), refused=False, **attrs):
             else:
                 y = by_callee(op, x, attrs)
             assert not refused, op
+            if isinstance(y, tuple):
+                states = y[1] if isinstance(y[1], tuple) else y[1:]
+                record["states"] = [tensor_json(t) for t in states]
+                y = y[0]
             record["output"] = tensor_json(y)
         except (RuntimeError, IndexError, ValueError):
             if not refused:
@@ -369,7 +377,23 @@ def activations():
     add("SPARSEMAX", torch.tensor([[0.0, 0.0, 0.0], [9.0, 1.0, 8.5]]), dim=1)
 
 
-for family in (convolutions, linear, normalisation, pooling, shapes, arithmetic, activations):
+def recurrent():
+    sizes = dict(input_size=3, hidden_size=2, batch_first=True)
+    for op in ("LSTM", "GRU", "RNN"):
+        add(op, rand(2, 5, 3), **sizes)
+        add(op, rand(1, 1, 3), bias=False, **sizes)
+        add(op, rand(2, 4, 3), bidirectional=True, **sizes)
+    add("RNN", rand(2, 5, 3), nonlinearity="relu", **sizes)
+    add("LSTM", rand(2, 3, 3), rand(1, 2, 2), rand(1, 2, 2), **sizes)
+    add("GRU", rand(2, 3, 3), rand(2, 2, 2), bidirectional=True, **sizes)
+    add("LSTM", rand(2, 5, 4), refused=True, **sizes)
+    add("SELECT", rand(2, 3, 4), dim=1, index=-1)
+    add("SELECT", rand(2, 3, 4), dim=0, index=1)
+    add("FLIP", rand(2, 3, 4), dims=(1,))
+    add("FLIP", rand(2, 3), dims=(0, 1))
+
+
+for family in (convolutions, linear, recurrent, normalisation, pooling, shapes, arithmetic, activations):
     family()
 missing = set(OPS) - {case["op"] for case in cases if "output" in case}
 assert not missing, missing

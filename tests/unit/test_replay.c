@@ -204,12 +204,14 @@ static int run_case(json_t *json, bool *covered)
     (void)snprintf(text, sizeof text, "%s %s", id, attrs);
     free(attrs);
     const json_t *output = json_object_get(json, "output");
-    struct tensor *y = NULL, *expected = output ? read_tensor(output) : NULL;
+    struct tensor *y[3] = {NULL}, *expected = output ? read_tensor(output) : NULL;
+    const json_t *states = json_object_get(json, "states");
+    c.node.output_count = 1 + (int)json_array_size(states);
     struct h5pt_error err = H5PT_ERROR_INIT;
     struct replay_call call = {.node = &c.node,
                                .inputs = (const struct tensor *const *)c.inputs,
                                .parameters = (const struct tensor *const *)c.parameters};
-    int rc = replay_node(&call, &y, &err), failures;
+    int rc = replay_node(&call, y, &err), failures;
     if (!output) {
         failures = check_refusal(rc, &err, id, text);
     } else if (rc != 0) {
@@ -217,9 +219,15 @@ static int run_case(json_t *json, bool *covered)
         failures = 1;
     } else {
         covered[c.node.op] = true;
-        failures = compare(y, expected, text);
+        failures = compare(y[0], expected, text);
+        for (size_t i = 0; i < json_array_size(states); i++) {
+            struct tensor *state = read_tensor(json_array_get(states, i));
+            failures += compare(y[1 + i], state, text);
+            tensor_free(state);
+        }
     }
-    tensor_free(y);
+    for (int i = 0; i < 3; i++)
+        tensor_free(y[i]);
     tensor_free(expected);
     release_case(&c);
     arena_free(arena);

@@ -16,7 +16,8 @@ enum { TEXTS = sizeof texts / sizeof *texts };
 static struct style style_at(unsigned i)
 {
     static const H5T_str_t paddings[] = {H5T_STR_NULLTERM, H5T_STR_NULLPAD, H5T_STR_SPACEPAD};
-    return (struct style){.variable = i & 1, .cset = i & 2 ? H5T_CSET_UTF8 : H5T_CSET_ASCII, .padding = paddings[i / 4]};
+    return (struct style){
+        .variable = i & 1, .cset = i & 2 ? H5T_CSET_UTF8 : H5T_CSET_ASCII, .padding = paddings[i / 4]};
 }
 
 enum { STYLES = 12 };
@@ -187,9 +188,12 @@ static void files_that_are_no_models(void **state)
     static const struct {
         const char *name;
         enum h5pt_code code;
-    } cases[] = {{"empty", H5PT_NOT_HDF5},     {"short", H5PT_NOT_HDF5},
-                 {"text", H5PT_NOT_HDF5},      {"archive", H5PT_UNSUPPORTED_FORMAT},
-                 {"empty_hdf5", H5PT_NOT_KERAS}, {"config_only", H5PT_NOT_KERAS},
+    } cases[] = {{"empty", H5PT_NOT_HDF5},
+                 {"short", H5PT_NOT_HDF5},
+                 {"text", H5PT_NOT_HDF5},
+                 {"archive", H5PT_UNSUPPORTED_FORMAT},
+                 {"empty_hdf5", H5PT_NOT_KERAS},
+                 {"config_only", H5PT_NOT_KERAS},
                  {"keras0", H5PT_UNSUPPORTED_FORMAT}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct h5pt_error err = H5PT_ERROR_INIT;
@@ -328,47 +332,77 @@ static hid_t opaque_type(void)
     return type;
 }
 
-static hid_t f32_type(void) { return H5Tcopy(H5T_IEEE_F32LE); }
-static hid_t f64_type(void) { return H5Tcopy(H5T_IEEE_F64LE); }
-static hid_t i64_type(void) { return H5Tcopy(H5T_STD_I64LE); }
-static hid_t i32_type(void) { return H5Tcopy(H5T_STD_I32LE); }
-static hid_t i16_type(void) { return H5Tcopy(H5T_STD_I16LE); }
-static hid_t i8_type(void) { return H5Tcopy(H5T_STD_I8LE); }
-static hid_t u64_type(void) { return H5Tcopy(H5T_STD_U64LE); }
-static hid_t u32_type(void) { return H5Tcopy(H5T_STD_U32LE); }
-static hid_t u16_type(void) { return H5Tcopy(H5T_STD_U16LE); }
-static hid_t u8_type(void) { return H5Tcopy(H5T_STD_U8LE); }
+static hid_t f32_type(void)
+{
+    return H5Tcopy(H5T_IEEE_F32LE);
+}
+static hid_t f64_type(void)
+{
+    return H5Tcopy(H5T_IEEE_F64LE);
+}
+static hid_t i64_type(void)
+{
+    return H5Tcopy(H5T_STD_I64LE);
+}
+static hid_t i32_type(void)
+{
+    return H5Tcopy(H5T_STD_I32LE);
+}
+static hid_t i16_type(void)
+{
+    return H5Tcopy(H5T_STD_I16LE);
+}
+static hid_t i8_type(void)
+{
+    return H5Tcopy(H5T_STD_I8LE);
+}
+static hid_t u64_type(void)
+{
+    return H5Tcopy(H5T_STD_U64LE);
+}
+static hid_t u32_type(void)
+{
+    return H5Tcopy(H5T_STD_U32LE);
+}
+static hid_t u16_type(void)
+{
+    return H5Tcopy(H5T_STD_U16LE);
+}
+static hid_t u8_type(void)
+{
+    return H5Tcopy(H5T_STD_U8LE);
+}
 
 /* Little-endian bytes of three elements, and the floats that they are. */
 static const struct {
-    enum dtype dtype;
     hid_t (*type)(void);
+    enum dtype dtype;
     unsigned char bytes[24];
     float values[3];
 } types[] = {
-    {DTYPE_F32, f32_type, {0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0, 1, 0, 0, 0}, {1, -2, 0x1p-149F}},
-    {DTYPE_F64,
-     f64_type,
+    {f32_type, DTYPE_F32, {0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0, 1, 0, 0, 0}, {1, -2, 0x1p-149F}},
+    {f64_type,
+     DTYPE_F64,
      {0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0xc0, 0x9a, 0x99, 0x99, 0x99, 0x99, 0x99, 0xb9, 0x3f},
      {1, -2, 0.1F}},
-    {DTYPE_F16, half_type, {0, 0x3c, 0, 0xc0, 1, 0}, {1, -2, 0x1p-24F}},
-    {DTYPE_BF16, bfloat_type, {0x80, 0x3f, 0, 0xc0, 1, 0}, {1, -2, 0x1p-133F}},
-    {DTYPE_BF16, opaque_type, {0x80, 0x3f, 0, 0xc0, 1, 0}, {1, -2, 0x1p-133F}},
-    {DTYPE_I64,
-     i64_type,
+    {half_type, DTYPE_F16, {0, 0x3c, 0, 0xc0, 1, 0}, {1, -2, 0x1p-24F}},
+    {bfloat_type, DTYPE_BF16, {0x80, 0x3f, 0, 0xc0, 1, 0}, {1, -2, 0x1p-133F}},
+    {opaque_type, DTYPE_BF16, {0x80, 0x3f, 0, 0xc0, 1, 0}, {1, -2, 0x1p-133F}},
+    {i64_type,
+     DTYPE_I64,
      {1, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 0},
      {1, -2, 0x1p24F}},
-    {DTYPE_I32, i32_type, {1, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0}, {1, -2, 0x1p24F - 1}},
-    {DTYPE_I16, i16_type, {1, 0, 0xfe, 0xff, 0, 0x80}, {1, -2, -32768}},
-    {DTYPE_I8, i8_type, {1, 0xfe, 0x80}, {1, -2, -128}},
-    {DTYPE_U64,
-     u64_type,
+    {i32_type, DTYPE_I32, {1, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0}, {1, -2, 0x1p24F - 1}},
+    {i16_type, DTYPE_I16, {1, 0, 0xfe, 0xff, 0, 0x80}, {1, -2, -32768}},
+    {i8_type, DTYPE_I8, {1, 0xfe, 0x80}, {1, -2, -128}},
+    {u64_type,
+     DTYPE_U64,
      {1, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80},
      {1, 65534, 0x1p63F}},
-    {DTYPE_U32, u32_type, {1, 0, 0, 0, 0xfe, 0xff, 0, 0, 0, 0, 0, 0x80}, {1, 65534, 0x1p31F}},
-    {DTYPE_U16, u16_type, {1, 0, 0xfe, 0xff, 0, 0x80}, {1, 65534, 32768}},
-    {DTYPE_U8, u8_type, {1, 0xfe, 0x80}, {1, 254, 128}},
-    {DTYPE_BOOL, bool_type, {1, 0, 1}, {1, 0, 1}},
+    {u32_type, DTYPE_U32, {1, 0, 0, 0, 0xfe, 0xff, 0, 0, 0, 0, 0, 0x80}, {1, 65534, 0x1p31F}},
+    {u16_type, DTYPE_U16, {1, 0, 0xfe, 0xff, 0, 0x80}, {1, 65534, 32768}},
+    {u8_type, DTYPE_U8, {1, 0xfe, 0x80}, {1, 254, 128}},
+    {bool_type, DTYPE_BOOL, {1, 0, 1}, {1, 0, 1}},
 };
 enum { TYPES = sizeof types / sizeof *types };
 
@@ -522,9 +556,10 @@ static void build_long(void)
         (void)snprintf(name, sizeof name, "long%d", chunked);
         hid_t layer, file = one_weight(name, &layer), properties = H5Pcreate(H5P_DATASET_CREATE);
         if (chunked)
-            (void)H5Pset_chunk(properties, 3, chunked == 1 ? (const hsize_t[]){50, 2, 700} : (const hsize_t[]){900, 3, 1000});
-        write_dataset(layer, "w", chunked ? H5T_STD_I64BE : H5T_IEEE_F64LE, 3, (const hsize_t[]){LONG_ROWS, 3, LONG_ROW / 3},
-                      properties, H5T_NATIVE_DOUBLE, values);
+            (void)H5Pset_chunk(properties, 3,
+                               chunked == 1 ? (const hsize_t[]){50, 2, 700} : (const hsize_t[]){900, 3, 1000});
+        write_dataset(layer, "w", chunked ? H5T_STD_I64BE : H5T_IEEE_F64LE, 3,
+                      (const hsize_t[]){LONG_ROWS, 3, LONG_ROW / 3}, properties, H5T_NATIVE_DOUBLE, values);
         (void)H5Pclose(properties);
         close_model(file, layer);
     }

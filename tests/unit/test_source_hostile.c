@@ -52,8 +52,7 @@ static void dangling_soft_link(hid_t layer)
     assert_true(H5Lcreate_soft("/nowhere", layer, "w", H5P_DEFAULT, H5P_DEFAULT) >= 0);
 }
 
-static hid_t follow_own_link(const char *name, hid_t group, const void *data, size_t size, hid_t access,
-                             hid_t transfer)
+static hid_t follow_own_link(const char *name, hid_t group, const void *data, size_t size, hid_t access, hid_t transfer)
 {
     (void)name, (void)data, (void)size, (void)access, (void)transfer;
     return H5Dopen2(group, "real", H5P_DEFAULT);
@@ -444,6 +443,16 @@ static void expect(const char *name, const struct source_limits *limits, enum h5
     assert_int_equal(close(fd), 0);
 }
 
+static void accept_within(const char *name, const struct source_limits *limits)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    struct source *source = NULL;
+    int fd = open_path(file_path(name));
+    if (source_open(fd, limits, &source, &err) < 0)
+        fail_msg("%s: %s", name, err.message);
+    close_source(source, fd);
+}
+
 static void each_case_has_its_code(void **state)
 {
     (void)state;
@@ -569,6 +578,83 @@ static void attributes_that_are_no_names(void **state)
     expect("no_layer_names", NULL, H5PT_H5_CORRUPT, "/model_weights");
 }
 
+/* Variable-length strings, whose references and heap are read past the library. */
+
+enum heap_damage { HEAP_INDEX, HEAP_LENGTH, HEAP_OBJECT_SIZE, HEAP_COLLECTION_SIZE, HEAP_SIGNATURE, HEAP_DAMAGES };
+
+static const char heap_text[] = "{\"a text that stands in the heap\": true}";
+
+/* The offset of `what` in the file `bytes`. */
+static size_t offset_of(const unsigned char *bytes, size_t size, const void *what, size_t length)
+{
+    const unsigned char *at = memmem(bytes, size, what, length);
+    assert_non_null(at);
+    return (size_t)(at - bytes);
+}
+
+static void damage_heap(enum heap_damage damage, unsigned char *bytes, size_t size)
+{
+    size_t text = offset_of(bytes, size, heap_text, strlen(heap_text)), heap = offset_of(bytes, size, "GCOL", 4);
+    /* the reference: length, address of the collection, index; the object before its text: index, count, size */
+    unsigned char reference[12] = {(unsigned char)strlen(heap_text)};
+    for (size_t i = 0; i < 8; i++)
+        reference[4 + i] = (unsigned char)(heap >> (8 * i));
+    size_t at = offset_of(bytes, size, reference, sizeof reference);
+    switch (damage) {
+    case HEAP_INDEX: bytes[at + 14] = 0x7f; break;
+    case HEAP_LENGTH: bytes[at + 1] = 0x7f; break;
+    case HEAP_OBJECT_SIZE: bytes[text - 1] = 0x7f; break;
+    case HEAP_COLLECTION_SIZE: bytes[heap + 11] = 0x01; break;
+    case HEAP_SIGNATURE: bytes[heap] = 'X'; break;
+    case HEAP_DAMAGES: break;
+    }
+}
+
+static void build_heaps(void)
+{
+    for (int damage = 0; damage <= HEAP_DAMAGES; damage++) {
+        static unsigned char bytes[1 << 16];
+        char name[32];
+        (void)snprintf(name, sizeof name, "heap%d", damage);
+        hid_t layer, file = one_weight(name, &layer);
+        write_floats(layer, "w", 1, four, four_values);
+        (void)H5Adelete(file, "model_config");
+        write_text(file, "model_config", heap_text);
+        close_model(file, layer);
+        FILE *f = fopen(file_path(name), "r+b");
+        assert_non_null(f);
+        size_t size = fread(bytes, 1, sizeof bytes, f);
+        damage_heap((enum heap_damage)damage, bytes, size);
+        rewind(f);
+        assert_int_equal(fwrite(bytes, 1, size, f), size);
+        assert_int_equal(fclose(f), 0);
+    }
+
+    /* More attributes than the latest format keeps in an object's header. */
+    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    (void)H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
+    hid_t file = model_new("dense_attributes", H5P_DEFAULT, access);
+    for (int i = 0; i < 10; i++) {
+        char name[8];
+        (void)snprintf(name, sizeof name, "more%d", i);
+        write_text(file, name, "x");
+    }
+    (void)H5Fclose(file);
+    (void)H5Pclose(access);
+}
+
+static void damaged_heaps(void **state)
+{
+    (void)state;
+    for (int damage = 0; damage < HEAP_DAMAGES; damage++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "heap%d", damage);
+        expect(name, NULL, H5PT_H5_CORRUPT, "/");
+    }
+    accept_within("heap5", NULL); /* HEAP_DAMAGES: none */
+    expect("dense_attributes", NULL, H5PT_H5_UNSUPPORTED_TYPE, "/");
+}
+
 /* Limits: at the limit a file is accepted, one below it is refused. */
 
 static void build_limits(void)
@@ -597,23 +683,21 @@ static void build_limits(void)
     close_model(file, layer);
 }
 
-static void accept_within(const char *name, const struct source_limits *limits)
-{
-    struct h5pt_error err = H5PT_ERROR_INIT;
-    struct source *source = NULL;
-    int fd = open_path(file_path(name));
-    if (source_open(fd, limits, &source, &err) < 0)
-        fail_msg("%s: %s", name, err.message);
-    close_source(source, fd);
-}
-
 static void each_limit_holds(void **state)
 {
     (void)state;
     struct source_limits most = {
         .tensor_bytes = 16, .total_bytes = 64, .tensors = 4, .names = 2, .depth = 4, .expansion = 1};
-    uint64_t config = strlen("{\"class_name\": \"Sequential\"}" "2.15.0" "tensorflow" "a" "b" "xy/yxy/y");
-    config += strlen("/model_weights/a" "/model_weights/a/x" "/model_weights/a/y/y") * 2;
+    uint64_t config = strlen("{\"class_name\": \"Sequential\"}"
+                             "2.15.0"
+                             "tensorflow"
+                             "a"
+                             "b"
+                             "xy/yxy/y");
+    config += strlen("/model_weights/a"
+                     "/model_weights/a/x"
+                     "/model_weights/a/y/y") *
+              2;
     most.config_bytes = config;
     accept_within("limits", &most);
     struct source_limits less = most;
@@ -723,6 +807,7 @@ static int set_up(void **state)
     build_cases();
     build_links_on_the_way();
     build_attributes();
+    build_heaps();
     build_limits();
     build_damaged();
     hid_t layer, file = one_weight("many_chunks", &layer);
@@ -744,10 +829,15 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_case_has_its_code),       cmocka_unit_test(too_many_chunks),
-        cmocka_unit_test(links_on_the_way),             cmocka_unit_test(attributes_that_are_no_names),
-        cmocka_unit_test(each_limit_holds),             cmocka_unit_test(compressed_bombs),
-        cmocka_unit_test(damage_is_found_when_read),    cmocka_unit_test(file_that_is_cut_meanwhile),
+        cmocka_unit_test(each_case_has_its_code),
+        cmocka_unit_test(too_many_chunks),
+        cmocka_unit_test(links_on_the_way),
+        cmocka_unit_test(attributes_that_are_no_names),
+        cmocka_unit_test(each_limit_holds),
+        cmocka_unit_test(compressed_bombs),
+        cmocka_unit_test(damage_is_found_when_read),
+        cmocka_unit_test(file_that_is_cut_meanwhile),
+        cmocka_unit_test(damaged_heaps),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
