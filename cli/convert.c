@@ -14,13 +14,15 @@
 #include "cli/cli.h"
 
 enum long_option {
-    OPTION_FORMATS = 256,
+    OPTION_ARCHITECTURE = 256,
+    OPTION_FORMATS,
     OPTION_PARITY,
     OPTION_JSON,
     OPTION_DUMP,
 };
 
 static const struct option long_options[] = {
+    {"architecture", required_argument, NULL, OPTION_ARCHITECTURE},
     {"formats", required_argument, NULL, OPTION_FORMATS}, {"parity", required_argument, NULL, OPTION_PARITY},
     {"json", no_argument, NULL, OPTION_JSON},             {"dump", required_argument, NULL, OPTION_DUMP},
     {"output", required_argument, NULL, 'o'},             {"help", no_argument, NULL, 'h'},
@@ -28,7 +30,7 @@ static const struct option long_options[] = {
 };
 
 struct arguments {
-    const char *input, *output;
+    const char *input, *output, *architecture;
     bool json, help;
     struct convert_request request;
 };
@@ -37,6 +39,7 @@ static const char convert_help[] =
     "Usage: h5pt convert IN.h5 -o DIR [options]\n\n"
     "Converts a Keras model file. DIR gets model.pt (the weights), model.py (the module) and report.json.\n\n"
     "  -o, --output DIR        where to write; made when it is not there\n"
+    "      --architecture FILE model.to_json() of a file that holds weights only\n"
     "      --formats LIST      pt,py (default: both)\n"
     "      --parity MODE       full, quick or off: how the result is checked against the model (default: full)\n"
     "      --json              print the report instead of the summary\n"
@@ -79,6 +82,9 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
             break;
         case OPTION_JSON:
             ret->json = true;
+            break;
+        case OPTION_ARCHITECTURE:
+            ret->architecture = optarg;
             break;
         case OPTION_FORMATS:
             if (convert_parse_formats(optarg, &ret->request.formats, &err) < 0)
@@ -136,6 +142,31 @@ static int open_files(struct arguments *a, struct h5pt_error *err)
     if (a->request.output_dir < 0)
         return h5pt_fail_errno(err, H5PT_IO, a->output, "The directory cannot be made or opened");
     return 0;
+}
+
+enum { MAX_ARCHITECTURE = 64 << 20 };
+
+/* The architecture file as text, owned by the caller; NULL with an error. */
+static char *read_architecture(const char *path, struct h5pt_error *err)
+{
+    FILE *file = fopen(path, "rb");
+    char *text = file ? malloc(MAX_ARCHITECTURE + 1) : NULL;
+    size_t n = text ? fread(text, 1, MAX_ARCHITECTURE + 1, file) : 0;
+    if (!file || (text && ferror(file)))
+        (void)h5pt_fail_errno(err, H5PT_IO, path, "The file cannot be read");
+    else if (!text)
+        (void)h5pt_fail_memory(err);
+    else if (n > MAX_ARCHITECTURE)
+        (void)h5pt_fail(err, H5PT_LIMIT_EXCEEDED, path, "The architecture is larger than %d MiB", MAX_ARCHITECTURE >> 20);
+    else
+        text[n] = '\0';
+    if (file)
+        (void)fclose(file);
+    if (err->code) {
+        free(text);
+        return NULL;
+    }
+    return text;
 }
 
 /* ---- the summary ---- */
@@ -219,11 +250,14 @@ static int run(struct arguments *a)
     struct h5pt_error err = H5PT_ERROR_INIT;
     struct convert_result result = {.report = NULL};
     struct strbuf dump = STRBUF_INIT;
+    char *architecture = NULL;
     int code = 0;
     if (isatty(STDERR_FILENO))
         a->request.progress = show_progress;
     a->request.dump = &dump;
-    if (open_files(a, &err) == 0 && convert_run(&a->request, &result, &err) == 0)
+    if (a->architecture)
+        a->request.architecture = architecture = read_architecture(a->architecture, &err);
+    if (!err.code && open_files(a, &err) == 0 && convert_run(&a->request, &result, &err) == 0)
         code = exit_code(result.verdict);
     if (a->request.progress)
         (void)fprintf(stderr, "\r\033[K");
@@ -240,6 +274,7 @@ static int run(struct arguments *a)
         code = h5pt_code_exit(H5PT_IO);
     json_decref(result.report);
     strbuf_release(&dump);
+    free(architecture);
     return code;
 }
 

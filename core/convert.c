@@ -28,7 +28,7 @@ struct conversion {
     struct findings refusals, warnings;
     struct keras_model model;
     struct torch_graph graph;
-    struct lowered *value_of;
+    struct correspondence correspondence;
     struct parity_result parity;
     struct report_facts facts;
     char sha256[DIGEST_TEXT_SIZE];
@@ -144,8 +144,14 @@ static bool refused(const struct conversion *c)
 static int read_source(struct conversion *c)
 {
     enter(c, CONVERT_STAGE_READ);
-    if (source_open(c->request->input, c->request->limits, &c->source, c->err) < 0)
-        return -1;
+    struct h5pt_error why = H5PT_ERROR_INIT;
+    if (source_open(c->request->input, c->request->limits, &c->source, &why) < 0) {
+        if (h5pt_code_exit(why.code) != h5pt_code_exit(H5PT_UNSUPPORTED_FORMAT)) {
+            *c->err = why;
+            return -1;
+        }
+        findings_add_error(&c->refusals, "", &why);
+    }
     c->facts.source = c->source;
     if (digest_file(c->request->input, &c->facts.source_bytes, c->sha256, c->err) < 0)
         return -1;
@@ -156,7 +162,7 @@ static int read_source(struct conversion *c)
 static int read_graph(struct conversion *c)
 {
     enter(c, CONVERT_STAGE_GRAPH);
-    if (keras_model_read(c->source, c->arena, &c->refusals, &c->warnings, &c->model, c->err) < 0)
+    if (keras_model_read(c->source, c->request->architecture, c->arena, &c->refusals, &c->warnings, &c->model, c->err) < 0)
         return -1;
     c->facts.model = &c->model;
     if (c->refusals.broken || c->warnings.broken)
@@ -170,7 +176,7 @@ static int lower_graph(struct conversion *c)
 {
     struct h5pt_error why = H5PT_ERROR_INIT;
     enter(c, CONVERT_STAGE_LOWER);
-    if (lower_model(&c->model, c->arena, &c->graph, &c->value_of, &why) < 0) {
+    if (lower_model(&c->model, c->arena, &c->graph, &c->correspondence, &why) < 0) {
         if (why.code == H5PT_OUT_OF_MEMORY)
             return h5pt_fail_memory(c->err);
         findings_add(&c->refusals, why.code, why.where, "", "%s", why.message);
@@ -214,6 +220,15 @@ static int write_artifacts(struct conversion *c)
     return c->request->formats & CONVERT_PY ? write_python(c) : 0;
 }
 
+static void warn_amplified(struct conversion *c)
+{
+    const struct keras_call *call = c->parity.amplified;
+    if (call && c->parity.ok)
+        findings_add(&c->warnings, H5PT_ROUNDING_AMPLIFIED, call->layer->path, "parity",
+                     "The model amplifies rounding: from this layer on, layers were compared on equal inputs. Two runs of such a "
+                     "model on different machines differ as well");
+}
+
 static int check_parity(struct conversion *c)
 {
     if (c->request->parity == CONVERT_PARITY_OFF)
@@ -228,7 +243,7 @@ static int check_parity(struct conversion *c)
     struct h5pt_error why = H5PT_ERROR_INIT;
     struct state_dict *dict = NULL;
     int status = state_dict_open(c->state_dict, &dict, c->err);
-    if (status == 0 && parity_run(&c->model, &c->graph, c->value_of, c->source, dict, &options, &c->parity, &why) < 0) {
+    if (status == 0 && parity_run(&c->model, &c->graph, &c->correspondence, c->source, dict, &options, &c->parity, &why) < 0) {
         /* A model that cannot be checked is not handed out. */
         if (h5pt_code_exit(why.code) == h5pt_code_exit(H5PT_SHAPE_UNKNOWN) || why.code == H5PT_INTERNAL) {
             findings_add(&c->refusals, why.code, why.where, "parity", "%s", why.message);
@@ -238,6 +253,7 @@ static int check_parity(struct conversion *c)
         }
     } else if (status == 0) {
         c->facts.parity = &c->parity;
+        warn_amplified(c);
     }
     state_dict_close(dict);
     return status;
@@ -282,7 +298,7 @@ static int write_report(struct conversion *c, json_t **ret)
 
 static int run_stages(struct conversion *c)
 {
-    if (read_source(c) < 0 || read_graph(c) < 0)
+    if (read_source(c) < 0 || (c->source && read_graph(c) < 0))
         return -1;
     if (!refused(c) && lower_graph(c) < 0)
         return -1;

@@ -52,6 +52,8 @@ static json_t *axes_json(bool permuted, int rank, const int *axes)
 
 static const char *source_format(const struct source *source)
 {
+    if (!source)
+        return "unknown";
     switch (source_kind(source)) {
     case SOURCE_LEGACY_MODEL:
         return "h5";
@@ -72,7 +74,8 @@ static json_t *source_json(const struct report_facts *f)
 {
     return json_pack("{s:o, s:I, s:s, s:o, s:o, s:o, s:o}", "sha256", optional_text(f->source_sha256), "bytes",
                      (json_int_t)f->source_bytes, "format", source_format(f->source), "keras_version",
-                     optional_text(source_keras_version(f->source)), "backend", optional_text(source_backend(f->source)),
+                     optional_text(f->source ? source_keras_version(f->source) : NULL), "backend",
+                     optional_text(f->source ? source_backend(f->source) : NULL),
                      "class", optional_text(f->model ? f->model->class_name : NULL), "name",
                      optional_text(f->model ? f->model->name : NULL));
 }
@@ -134,7 +137,7 @@ static json_t *torch_text(const struct report_facts *f, const struct keras_call 
     struct strbuf out = STRBUF_INIT;
     for (int i = 0; f->graph && i < f->graph->node_count; i++) {
         const struct torch_node *node = &f->graph->nodes[i];
-        if (node->call != call || node->op == TORCH_PARAMETER)
+        if (!node->call || node->call->id != call->id || node->op == TORCH_PARAMETER)
             continue;
         const struct torch_op_info *info = torch_op_info(node->op);
         const char *name = node->module ? info->module : info->callee ? info->callee : "slice";

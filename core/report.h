@@ -17,7 +17,7 @@ enum { REPORT_MAX_ARTIFACTS = 8 };
 /* What a conversion knows when it ends; parts that it did not reach are NULL or 0. Everything is borrowed. */
 struct report_facts {
     enum convert_verdict verdict;
-    const struct source *source;
+    const struct source *source; /* NULL: of a kind that is not supported */
     const char *source_sha256; /* NULL: not computed */
     uint64_t source_bytes;
     const struct keras_model *model;

@@ -103,7 +103,8 @@ static bool bind_by_name(struct group *g, bool alone)
 static bool moves_statistics(const struct keras_weight *weight)
 {
     return strncmp(weight->slot, "moving_", 7) == 0 || strcmp(weight->slot, "mean") == 0 ||
-           strcmp(weight->slot, "variance") == 0 || strcmp(weight->slot, "count") == 0;
+           strcmp(weight->slot, "variance") == 0 || strcmp(weight->slot, "count") == 0 ||
+           strcmp(weight->slot, "vector_u") == 0;
 }
 
 static bool weight_trainable(const struct wanted *w)

@@ -25,25 +25,6 @@ static int grow(struct builder *b, void *array_address, int count, int *capacity
     return 0;
 }
 
-/* The name of a dtype policy in any of its serialized forms. */
-static const char *policy_name(const json_t *dtype)
-{
-    if (json_is_object(dtype))
-        dtype = json_object_get(json_object_get(dtype, "config"), "name");
-    return json_string_value(dtype);
-}
-
-static void check_policy(struct builder *b, const struct keras_layer *layer)
-{
-    const json_t *dtype = json_object_get(layer->json, "dtype");
-    if (!dtype || json_is_null(dtype) || strcmp(layer->class->name, "InputLayer") == 0)
-        return;
-    const char *name = policy_name(dtype);
-    if (!name || strcmp(name, "float32") != 0)
-        findings_add(b->refusals, H5PT_UNSUPPORTED_DTYPE, layer->path, "dtype",
-                     "The layer computes in \"%.60s\"; only float32 is supported", name ? name : "an unknown policy");
-}
-
 /* Operations of a Keras 3 graph share names with layers (Add, Reshape …) but have neither of the keys that layers have. */
 static bool is_operation(const struct builder *b, const struct keras_layer *layer)
 {
@@ -87,8 +68,9 @@ static int prepare(struct builder *b, struct keras_layer *layer)
     if (config_begin(&reader, layer, b->model->version, b->arena, b->refusals, b->err) < 0)
         return -1;
     class->handler->read(&reader, layer->config, class->variant);
+    if (strcmp(class->name, "InputLayer") != 0)
+        config_check_policy(&reader);
     config_finish(&reader);
-    check_policy(b, layer);
     if (b->refusals->count != before)
         layer->class = NULL;
     return 0;
@@ -144,7 +126,9 @@ static bool output_masked(struct builder *b, const struct keras_call *call)
 {
     const struct layer_class *class = call->layer->class;
     bool masked = any_masked(call);
-    if (masked && (class->flags & LAYER_HONOURS_MASK))
+    /* Merging layers take masks since Keras 3; before, they only combined them. */
+    bool honoured = (class->flags & LAYER_HONOURS_MASK) && (!(class->flags & LAYER_MERGE) || b->model->version.major >= 3);
+    if (masked && honoured)
         findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, call->layer->path, "mask",
                      "A mask (from mask_zero or Masking) reaches %s, which would have to honour it", call->layer->class_name);
     if (strcmp(class->name, "Embedding") == 0 && embedding_masks(call->layer->config))

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/words.h"
@@ -117,8 +118,11 @@ bool config_bool(struct config_reader *reader, const char *key, bool absent)
     const json_t *value = config_get(reader, key);
     if (!value)
         return absent;
+    long long n;
     if (json_is_boolean(value))
         return json_is_true(value);
+    if (json_read_int(value, &n) && (n == 0 || n == 1))
+        return n == 1;
     refuse_value(reader, key, value, "true or false");
     return absent;
 }
@@ -264,4 +268,32 @@ void config_ignore(struct config_reader *reader, const char *keys)
         (void)snprintf(key, sizeof key, "%.*s", (int)length, word);
         (void)config_get(reader, key);
     }
+}
+
+/* The name of a dtype policy in any of its serialized forms. */
+static const char *policy_name(const json_t *dtype)
+{
+    if (json_is_object(dtype))
+        dtype = json_object_get(json_object_get(dtype, "config"), "name");
+    return json_string_value(dtype);
+}
+
+void config_check_policy(struct config_reader *reader)
+{
+    const json_t *dtype = json_object_get(reader->json, "dtype");
+    if (!dtype || json_is_null(dtype))
+        return;
+    const char *name = policy_name(dtype);
+    if (!name || strcmp(name, "float32") != 0)
+        config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype",
+                      "The layer computes in \"%.60s\"; only float32 is supported", name ? name : "an unknown policy");
+}
+
+void config_refuse_quantised(struct config_reader *reader)
+{
+    if (config_get(reader, "quantization_config"))
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "quantization_config", "Quantised weights are not supported");
+    (void)config_get(reader, "lora_alpha");
+    if (config_get(reader, "lora_rank"))
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "lora_rank", "Low-rank (LoRA) weights are not supported");
 }

@@ -64,8 +64,24 @@ static int read_network(struct builder *b)
     return bind_weights(b, root);
 }
 
-int keras_model_read(const struct source *source, struct arena *arena, struct findings *refusals,
-                     struct findings *warnings, struct keras_model *ret, struct h5pt_error *err)
+/* Weights alone, and weights in the numbered form of Keras 3, are told apart for the person who reads it. */
+static bool refuse_without_architecture(struct builder *b, const char *text)
+{
+    if (source_kind(b->source) == SOURCE_WEIGHTS_V3) {
+        findings_add(b->refusals, H5PT_UNSUPPORTED_FORMAT, "", "",
+                     "The file is a .weights.h5 of numbered variables; save the whole model (model.save(\"model.h5\"))");
+        return true;
+    }
+    if (text)
+        return false;
+    findings_add(b->refusals, H5PT_WEIGHTS_WITHOUT_ARCHITECTURE, "", "model_config",
+                 "The file holds weights only; save the whole model (model.save), or give the architecture as JSON "
+                 "(model.to_json())");
+    return true;
+}
+
+int keras_model_read(const struct source *source, const char *architecture, struct arena *arena,
+                     struct findings *refusals, struct findings *warnings, struct keras_model *ret, struct h5pt_error *err)
 {
     struct h5pt_error local = H5PT_ERROR_INIT;
     *ret = (struct keras_model){.arena = arena, .version = keras_version_parse(source_keras_version(source))};
@@ -77,13 +93,14 @@ int keras_model_read(const struct source *source, struct arena *arena, struct fi
         .model = ret,
         .err = &local,
     };
-    size_t length;
+    size_t length = 0;
     const char *text = source_config(source, &length);
-    if (!text) {
-        findings_add(refusals, H5PT_WEIGHTS_WITHOUT_ARCHITECTURE, "", "model_config",
-                     "The file holds weights only; save the whole model (model.save) to have it converted");
-        return 0;
+    if (!text && architecture) {
+        text = architecture;
+        length = strlen(text);
     }
+    if (refuse_without_architecture(&b, text))
+        return 0;
     ret->json = json_parse(text, length, "model_config", &local);
     check_writer(&b);
     int status = -1;

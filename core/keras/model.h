@@ -84,10 +84,11 @@ struct keras_model {
     const char **input_names, **output_names;
 };
 
-/* Reads the configuration of `source` and binds the weights. Everything that cannot be converted goes to `refusals` (then
+/* Reads the configuration and binds the weights of `source`. The configuration is the one in the file, or, for a file that
+ * holds weights only, `architecture`: the text of model.to_json(), NULL when there is none. Everything that cannot be converted goes to `refusals` (then
  * the model is not usable, but names and counts are there for the report). Returns -1 only when there is no model to speak
  * of: CONFIG_MALFORMED, OUT_OF_MEMORY. *ret must be released by the caller also when refusals were added. */
-int keras_model_read(const struct source *source, struct arena *arena, struct findings *refusals,
+int keras_model_read(const struct source *source, const char *architecture, struct arena *arena, struct findings *refusals,
                      struct findings *warnings, struct keras_model *ret, struct h5pt_error *err);
 void keras_model_release(struct keras_model *model);
 

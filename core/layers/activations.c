@@ -24,7 +24,8 @@ static int activation_shape(struct layer_shape *s)
     memcpy(list.axes, a->axes, sizeof list.axes);
     int axes[SHAPE_MAX_RANK];
     if (axis_list_resolve(&list, out->rank, axes) < 1)
-        return layer_shape_fail(s, "The activation works along an axis that its input, of rank %d, does not have", out->rank);
+        return layer_shape_fail(s, "The activation works along an axis that its input, of rank %d, does not have",
+                                out->rank);
     int64_t *features = &out->dims[axes[0]];
     if (a->kind == ACTIVATION_GLU && *features != DIM_UNKNOWN) {
         if (*features % 2)

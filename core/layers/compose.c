@@ -59,7 +59,8 @@ struct lowered lower_reduce(struct lowering *l, const struct keras_call *call, e
     return ret;
 }
 
-struct lowered lower_normalize(struct lowering *l, const struct keras_call *call, struct lowered x, int axis, double eps)
+struct lowered lower_normalize(struct lowering *l, const struct keras_call *call, struct lowered x, int axis,
+                               double eps)
 {
     struct torch_attr attrs[] = {attr_float("p", 2.0), attr_int("dim", torch_axis(&x.layout, axis)),
                                  attr_float("eps", eps)};

@@ -15,7 +15,8 @@ struct lowered lower_clamp(struct lowering *l, const struct keras_call *call, st
 struct lowered lower_reduce(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
                             int count, const int *axes);
 /* F.normalize over one Keras axis: x / max(l2 norm, eps). */
-struct lowered lower_normalize(struct lowering *l, const struct keras_call *call, struct lowered x, int axis, double eps);
+struct lowered lower_normalize(struct lowering *l, const struct keras_call *call, struct lowered x, int axis,
+                               double eps);
 /* x, which holds input 0, as float32. */
 struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x);
 

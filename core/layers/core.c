@@ -4,23 +4,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "layers/activation.h"
 #include "layers/axes.h"
 #include "layers/compose.h"
 #include "layers/embedding.h"
 #include "layers/layer.h"
 #include "layers/lower.h"
-
-/* Weights that were quantised or have a low-rank update beside them are stored in other ways. */
-static void refuse_quantised(struct config_reader *reader)
-{
-    if (config_get(reader, "quantization_config"))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "quantization_config", "Quantised weights are not supported");
-    (void)config_get(reader, "lora_alpha");
-    if (config_get(reader, "lora_rank"))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "lora_rank", "Low-rank (LoRA) weights are not supported");
-}
 
 /* ---- Dense ---- */
 
@@ -40,7 +29,7 @@ static void dense_read(struct config_reader *reader, void *config, int variant)
     if (c->activation.kind == ACTIVATION_GLU && c->units % 2)
         config_refuse(reader, H5PT_CONFIG_INVALID, "units", "glu halves the features, but there are %lld",
                       (long long)c->units);
-    refuse_quantised(reader);
+    config_refuse_quantised(reader);
 }
 
 static int dense_shape(struct layer_shape *s)
@@ -72,8 +61,8 @@ static void dense_multiply(const struct tensor *x, const struct tensor *kernel, 
             y[row * units + j] = bias ? bias->data[j] : 0;
     for (int64_t row = 0; in && row < rows; row += BLOCK) {
         int64_t m = rows - row < BLOCK ? rows - row : BLOCK;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)units, (int)in, 1, x->data + row * in, (int)in,
-                    kernel->data, (int)units, 1, y + row * units, (int)units);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)units, (int)in, 1, x->data + row * in,
+                    (int)in, kernel->data, (int)units, 1, y + row * units, (int)units);
     }
 }
 
@@ -178,7 +167,7 @@ static void embedding_read(struct config_reader *reader, void *config, int varia
         config_refuse(reader, H5PT_LIMIT_EXCEEDED, "input_dim", "An embedding of more than %d ids is not supported",
                       EMBEDDING_MAX_IDS);
     config_ignore(reader, "input_length sparse");
-    refuse_quantised(reader);
+    config_refuse_quantised(reader);
 }
 
 static int embedding_shape(struct layer_shape *s)

@@ -10,9 +10,9 @@
 
 struct dot_config {
     int64_t axes[2];
-    bool normalize;     /* both to unit length along their axis before */
-    double least;       /* norms below count as this */
-    bool by_matmul;     /* standalone Keras 2: beyond rank 3 it pairs axes in another way */
+    bool normalize; /* both to unit length along their axis before */
+    double least;   /* norms below count as this */
+    bool by_matmul; /* standalone Keras 2: beyond rank 3 it pairs axes in another way */
 };
 
 static void dot_read(struct config_reader *reader, void *config, int variant)
@@ -44,7 +44,8 @@ static int dot_shape(struct layer_shape *s)
         return layer_shape_fail(s, "Dot takes two tensors, not %d", s->input_count);
     const struct shape *x = &s->inputs[0], *y = &s->inputs[1];
     if (!dot_axes(c, x->rank, y->rank, &a, &b))
-        return layer_shape_fail(s, "The tensors, of rank %d and %d, do not have the axes of the layer", x->rank, y->rank);
+        return layer_shape_fail(s, "The tensors, of rank %d and %d, do not have the axes of the layer", x->rank,
+                                y->rank);
     if (x->dims[a] != DIM_UNKNOWN && y->dims[b] != DIM_UNKNOWN && x->dims[a] != y->dims[b])
         return layer_shape_fail(s, "The axes to be summed over have %lld and %lld elements", (long long)x->dims[a],
                                 (long long)y->dims[b]);

@@ -129,10 +129,17 @@ struct lowered lower_reshape(struct lowering *l, const struct keras_call *call, 
                              const int64_t *dims, const int *from);
 
 /* ---- the driver ---- */
-/* Lowers the whole model into *ret (memory of the arena). value_of[keras value id] gives, for the parity check, the torch
- * value that holds each Keras value and its layout (id -1: not computed, e.g. flattened away). Errors mean that the model is
- * refused (the layer is named in err->where) or OUT_OF_MEMORY. */
-int lower_model(const struct keras_model *model, struct arena *arena, struct torch_graph *ret, struct lowered **ret_value_of,
-                struct h5pt_error *err);
+/* Which values of the two graphs are the same, for the parity check. */
+struct correspondence {
+    /* Per Keras value: the torch value that holds it, and how (id -1: none does, e.g. flattened away). */
+    struct lowered *torch_of;
+    /* Per torch value: the Keras value that it holds, and how (id -1: none, it is an intermediate step). */
+    struct lowered *keras_of;
+};
+
+/* Lowers the whole model into *ret (memory of the arena). Errors mean that the model is refused (the layer is named in
+ * err->where) or OUT_OF_MEMORY. */
+int lower_model(const struct keras_model *model, struct arena *arena, struct torch_graph *ret,
+                struct correspondence *ret_correspondence, struct h5pt_error *err);
 
 #endif

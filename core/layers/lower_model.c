@@ -244,25 +244,33 @@ static const char *class_name(struct lowering *l)
     return name;
 }
 
-static struct lowered *surviving_values(struct lowering *l, const int *map)
+/* Reads the holders by the ids that survived. */
+static int correspond(struct lowering *l, const int *map, struct correspondence *ret)
 {
-    int count = l->model->value_count;
-    struct lowered *value_of = ARENA_ARRAY(l->arena, struct lowered, (size_t)count + 1);
-    if (!value_of) {
-        h5pt_fail_memory(l->err);
-        return NULL;
-    }
-    for (int i = 0; i < count; i++) {
-        value_of[i].id = -1;
+    int keras_count = l->model->value_count, torch_count = l->graph->value_count;
+    struct lowered *torch_of = ARENA_ARRAY(l->arena, struct lowered, (size_t)keras_count + 1);
+    struct lowered *keras_of = ARENA_ARRAY(l->arena, struct lowered, (size_t)torch_count + 1);
+    if (!torch_of || !keras_of)
+        return h5pt_fail_memory(l->err);
+    for (int i = 0; i < torch_count; i++)
+        keras_of[i].id = -1;
+    for (int i = 0; i < keras_count; i++) {
         const struct holders *h = &l->holders[i];
-        for (int k = 0; k < h->count && value_of[i].id < 0; k++)
-            value_of[i] = (struct lowered){map[h->items[k].id], h->items[k].layout};
+        torch_of[i].id = -1;
+        for (int k = h->count - 1; k >= 0; k--) {
+            int id = map[h->items[k].id];
+            if (id < 0)
+                continue;
+            torch_of[i] = (struct lowered){id, h->items[k].layout};
+            keras_of[id] = (struct lowered){i, h->items[k].layout};
+        }
     }
-    return value_of;
+    *ret = (struct correspondence){torch_of, keras_of};
+    return 0;
 }
 
-int lower_model(const struct keras_model *model, struct arena *arena, struct torch_graph *ret, struct lowered **ret_value_of,
-                struct h5pt_error *err)
+int lower_model(const struct keras_model *model, struct arena *arena, struct torch_graph *ret,
+                struct correspondence *ret_correspondence, struct h5pt_error *err)
 {
     struct h5pt_error local = H5PT_ERROR_INIT;
     struct torch_graph graph = {.arena = arena};
@@ -278,17 +286,17 @@ int lower_model(const struct keras_model *model, struct arena *arena, struct tor
     };
     int status = -1;
     int *map = NULL;
-    struct lowered *value_of = NULL;
+    struct correspondence correspondence;
     if (!l.holders || !l.modules || !l.names || !l.parameters) {
         (void)h5pt_fail_memory(&local);
         goto out;
     }
     graph.name = class_name(&l);
     if (lower_inputs(&l) < 0 || lower_calls(&l) < 0 || lower_outputs(&l) < 0 || lowering_prune(&l, &map) < 0 ||
-        !(value_of = surviving_values(&l, map)))
+        correspond(&l, map, &correspondence) < 0)
         goto out;
     *ret = graph;
-    *ret_value_of = value_of;
+    *ret_correspondence = correspondence;
     status = 0;
 out:
     json_decref(l.modules);

@@ -102,7 +102,8 @@ static struct layout meeting_layout(struct lowering *l, const struct keras_call 
 }
 
 /* Input `index` in `layout`, with axes of size 1 put in where it has fewer dimensions. */
-static struct lowered input_padded(struct lowering *l, const struct keras_call *call, int index, const struct layout *layout)
+static struct lowered input_padded(struct lowering *l, const struct keras_call *call, int index,
+                                   const struct layout *layout)
 {
     int more = layout->rank - call->inputs[index]->shape.rank;
     if (more == 0)
@@ -140,8 +141,8 @@ static struct lowered input_padded(struct lowering *l, const struct keras_call *
 static int merge_lower(struct lowering *l, const struct keras_call *call)
 {
     static const enum torch_op ops[] = {
-        [MERGE_ADD] = TORCH_ADD,         [MERGE_SUBTRACT] = TORCH_SUB,    [MERGE_MULTIPLY] = TORCH_MUL,
-        [MERGE_AVERAGE] = TORCH_ADD,     [MERGE_MAXIMUM] = TORCH_MAXIMUM, [MERGE_MINIMUM] = TORCH_MINIMUM,
+        [MERGE_ADD] = TORCH_ADD,     [MERGE_SUBTRACT] = TORCH_SUB,    [MERGE_MULTIPLY] = TORCH_MUL,
+        [MERGE_AVERAGE] = TORCH_ADD, [MERGE_MAXIMUM] = TORCH_MAXIMUM, [MERGE_MINIMUM] = TORCH_MINIMUM,
     };
     enum merge_variant operation = *(const enum merge_variant *)call->layer->config;
     struct layout layout = meeting_layout(l, call, call->outputs[0]->shape.rank);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LayerNormalization, GroupNormalization, RMSNormalization, UnitNormalization: statistics of each sample by itself. */
+/* LayerNormalization, RMSNormalization, GroupNormalization: statistics of each sample by itself. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,7 +179,8 @@ static struct lowered layer_norm_module(struct lowering *l, const struct keras_c
     if (c->center)
         parameters[n++] = lower_parameter(l, call, module, "bias", "beta", &r);
     struct torch_attr attrs[] = {
-        count == 1 ? attr_int("normalized_shape", r.shape.dims[0]) : attr_list(l, "normalized_shape", count, r.shape.dims),
+        count == 1 ? attr_int("normalized_shape", r.shape.dims[0])
+                   : attr_list(l, "normalized_shape", count, r.shape.dims),
         attr_float("eps", c->epsilon),
         attr_bool("elementwise_affine", n > 0),
         attr_bool("bias", c->center),
@@ -200,7 +201,8 @@ static struct lowered layer_norm_module(struct lowering *l, const struct keras_c
 
 /* x * rsqrt(statistic + epsilon) * weight, where the statistic keeps the normalised axes as ones. */
 static struct lowered scale_by_rsqrt(struct lowering *l, const struct keras_call *call, struct lowered x,
-                                     struct lowered statistic, double epsilon, const char *slot, int count, const int *axes)
+                                     struct lowered statistic, double epsilon, const char *slot, int count,
+                                     const int *axes)
 {
     statistic = lower_scalar(l, call, TORCH_ADD_SCALAR, statistic, epsilon);
     statistic = lower_pointwise(l, call, statistic, TORCH_RSQRT, NULL, 0, NULL);
@@ -217,7 +219,8 @@ static int layer_norm_lower(struct lowering *l, const struct keras_call *call)
     if (x.id < 0)
         return -1;
     if (c->rms_scaling)
-        x = scale_by_rsqrt(l, call, x, lower_reduce(l, call, TORCH_VAR, x, count, axes), c->epsilon, "gamma", count, axes);
+        x = scale_by_rsqrt(l, call, x, lower_reduce(l, call, TORCH_VAR, x, count, axes), c->epsilon, "gamma", count,
+                           axes);
     else
         x = layer_norm_module(l, call, x, count, axes);
     lower_output(l, call, 0, x);
@@ -276,7 +279,8 @@ static int rms_norm_reference(const struct layer_run *run)
             squares += (double)x->data[i] * (double)x->data[i];
         double factor = 1 / sqrt(squares / (double)n + c->epsilon);
         for (int64_t i = 0; i < n; i++)
-            run->outputs[0]->data[row * n + i] = (float)((double)x->data[row * n + i] * factor * (double)scale->data[i]);
+            run->outputs[0]->data[row * n + i] = (float)((double)x->data[row * n + i] * factor *
+                                                         (double)scale->data[i]);
     }
     return 0;
 }
@@ -433,78 +437,4 @@ const struct layer_handler group_norm_handler = {
     .shape = group_norm_shape,
     .reference = group_norm_reference,
     .lower = group_norm_lower,
-};
-
-/* ---- UnitNormalization ---- */
-
-struct unit_norm_config {
-    struct axis_list axis;
-    double least; /* norms below count as this */
-};
-
-static void unit_norm_read(struct config_reader *reader, void *config, int variant)
-{
-    struct unit_norm_config *c = config;
-    (void)variant;
-    c->axis = axis_list_read(reader, "axis", -1);
-    /* tf.keras limits the square of the norm by 1e-12, Keras 3 the norm itself */
-    c->least = reader->version.major >= 3 ? 1e-12 : 1e-6;
-}
-
-static int unit_norm_shape(struct layer_shape *s)
-{
-    const struct unit_norm_config *c = s->config;
-    int axes[SHAPE_MAX_RANK];
-    s->outputs[0] = s->inputs[0];
-    return sample_axes(s, &c->axis, axes) < 0 ? -1 : 0;
-}
-
-static int unit_norm_reference(const struct layer_run *run)
-{
-    const struct unit_norm_config *c = run->config;
-    const struct tensor *x = run->inputs[0];
-    int axes[SHAPE_MAX_RANK], count = axis_list_resolve(&c->axis, x->shape.rank, axes);
-    struct shape kept = shape_without(&x->shape, count, axes);
-    int64_t groups;
-    if (!shape_count(&kept, &groups))
-        return h5pt_fail(run->err, H5PT_INTERNAL, run->layer->path, "The input is too large");
-    double *squares = calloc((size_t)groups + 1, sizeof *squares);
-    if (!squares)
-        return h5pt_fail_memory(run->err);
-    struct walk walk;
-    walk_begin(&walk, &x->shape, &kept);
-    for (int64_t i = 0; i < x->count; i++, walk_next(&walk))
-        squares[walk.offset] += (double)x->data[i] * (double)x->data[i];
-    walk_begin(&walk, &x->shape, &kept);
-    for (int64_t i = 0; i < x->count; i++, walk_next(&walk))
-        run->outputs[0]->data[i] = (float)((double)x->data[i] / fmax(sqrt(squares[walk.offset]), c->least));
-    free(squares);
-    return 0;
-}
-
-static int unit_norm_lower(struct lowering *l, const struct keras_call *call)
-{
-    const struct unit_norm_config *c = call->layer->config;
-    int axes[SHAPE_MAX_RANK], count = axis_list_resolve(&c->axis, call->inputs[0]->shape.rank, axes);
-    struct lowered x = lower_input(l, call, 0);
-    if (x.id < 0)
-        return -1;
-    if (count == 1) {
-        x = lower_normalize(l, call, x, axes[0], c->least);
-    } else {
-        struct lowered norm = lower_pointwise(l, call, x, TORCH_SQUARE, NULL, 0, NULL);
-        norm = lower_reduce(l, call, TORCH_SUM, norm, count, axes);
-        norm = lower_pointwise(l, call, norm, TORCH_SQRT, NULL, 0, NULL);
-        x = lower_binary(l, call, TORCH_DIV, x, lower_clamp(l, call, norm, c->least, (double)INFINITY));
-    }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
-}
-
-const struct layer_handler unit_norm_handler = {
-    .config_size = sizeof(struct unit_norm_config),
-    .read = unit_norm_read,
-    .shape = unit_norm_shape,
-    .reference = unit_norm_reference,
-    .lower = unit_norm_lower,
 };

@@ -30,7 +30,8 @@ static void batch_norm_read(struct config_reader *reader, void *config, int vari
     if (c->axis.count < 1)
         config_refuse(reader, H5PT_CONFIG_INVALID, "axis", "\"axis\" is empty");
     if (!(c->epsilon >= 0))
-        config_refuse(reader, H5PT_CONFIG_INVALID, "epsilon", "\"epsilon\" is %g, but must not be negative", c->epsilon);
+        config_refuse(reader, H5PT_CONFIG_INVALID, "epsilon", "\"epsilon\" is %g, but must not be negative",
+                      c->epsilon);
 }
 
 static int batch_norm_shape(struct layer_shape *s)
@@ -39,7 +40,8 @@ static int batch_norm_shape(struct layer_shape *s)
     const struct shape *in = &s->inputs[0];
     int axes[SHAPE_MAX_RANK], count = axis_list_resolve(&c->axis, in->rank, axes);
     if (count < 1 || axes[0] == 0)
-        return layer_shape_fail(s, "The input, of rank %d, does not have the axes of the layer behind its batch", in->rank);
+        return layer_shape_fail(s, "The input, of rank %d, does not have the axes of the layer behind its batch",
+                                in->rank);
     struct shape statistics = shape_only(in, count, axes);
     for (int i = 0; i < count; i++)
         if (layer_known_dim(s, axes[i], &statistics.dims[axes[i]]) < 0)
@@ -111,8 +113,8 @@ static double torch_momentum(double keras)
 
 static struct lowered batch_norm_module(struct lowering *l, const struct keras_call *call, struct lowered x, int axis)
 {
-    static const enum torch_op ops[] = {[2] = TORCH_BATCH_NORM1D, TORCH_BATCH_NORM1D, TORCH_BATCH_NORM2D,
-                                        TORCH_BATCH_NORM3D};
+    static const enum torch_op ops[] = {
+        [2] = TORCH_BATCH_NORM1D, TORCH_BATCH_NORM1D, TORCH_BATCH_NORM2D, TORCH_BATCH_NORM3D};
     const struct batch_norm_config *c = call->layer->config;
     const char *module = lower_module(l, call, NULL);
     struct shape vector = shape_of(1, &call->inputs[0]->shape.dims[axis]), scalar = {.rank = 0};

@@ -54,7 +54,8 @@ static bool read_margins(const json_t *value, struct margin_config *c)
     return true;
 }
 
-static void margin_read(struct config_reader *reader, struct margin_config *c, int rank, const char *key, int64_t absent)
+static void margin_read(struct config_reader *reader, struct margin_config *c, int rank, const char *key,
+                        int64_t absent)
 {
     c->rank = rank;
     for (int i = 0; i < rank; i++)
@@ -89,7 +90,8 @@ static int margin_shape(struct layer_shape *s, int sign)
 }
 
 /* Copies the smaller of two tensors from, or to, its place inside the larger one. */
-static void copy_inside(const struct layer_run *run, const struct shape *small, const struct shape *large, bool to_large)
+static void copy_inside(const struct layer_run *run, const struct shape *small, const struct shape *large,
+                        bool to_large)
 {
     const struct margin_config *c = run->config;
     int first = spatial_axis(run->layer);

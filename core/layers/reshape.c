@@ -169,7 +169,8 @@ static void reshape_read(struct config_reader *reader, void *config, int variant
     (void)variant;
     c->count = config_list(reader, "target_shape", SHAPE_MAX_RANK - 1, c->target);
     if (c->count < 0)
-        config_refuse(reader, H5PT_CONFIG_INVALID, "target_shape", "\"target_shape\" is missing or not a list of sizes");
+        config_refuse(reader, H5PT_CONFIG_INVALID, "target_shape",
+                      "\"target_shape\" is missing or not a list of sizes");
     for (int i = 0; i < c->count; i++) {
         if (c->target[i] < DIM_UNKNOWN)
             config_refuse(reader, H5PT_CONFIG_INVALID, "target_shape", "%lld is not a size", (long long)c->target[i]);
@@ -263,7 +264,8 @@ static int permute_shape(struct layer_shape *s)
     const struct permute_config *c = s->config;
     int axes[SHAPE_MAX_RANK];
     if (s->inputs[0].rank != c->count + 1)
-        return layer_shape_fail(s, "The input has %d dimensions, but %d are put in order", s->inputs[0].rank, c->count + 1);
+        return layer_shape_fail(s, "The input has %d dimensions, but %d are put in order", s->inputs[0].rank,
+                                c->count + 1);
     permute_axes(c, axes);
     s->outputs[0] = shape_permute(&s->inputs[0], axes);
     keep_dtype(s);

@@ -172,7 +172,8 @@ static void normalization_read(struct config_reader *reader, void *config, int v
 }
 
 /* The input's shape with 1 along the axes without statistics of their own. */
-static int normalization_kept(const struct normalization_config *c, const struct shape *in, struct shape *ret, int axes[])
+static int normalization_kept(const struct normalization_config *c, const struct shape *in, struct shape *ret,
+                              int axes[])
 {
     int count = axis_list_resolve(&c->axis, in->rank, axes);
     if (count >= 0)

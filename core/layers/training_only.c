@@ -34,14 +34,9 @@ static void dropout_read(struct config_reader *reader, void *config, int variant
         c->whole = !config_get(reader, "noise_shape") || c->variant == DROPOUT_SPATIAL1 ||
                    c->variant == DROPOUT_SPATIAL2 || c->variant == DROPOUT_SPATIAL3;
         break;
-    case DROPOUT_NOISE:
-        config_ignore(reader, "stddev");
-        break;
-    case DROPOUT_REGULARIZATION:
-        config_ignore(reader, "l1 l2");
-        break;
-    case DROPOUT_IDENTITY:
-        break;
+    case DROPOUT_NOISE: config_ignore(reader, "stddev"); break;
+    case DROPOUT_REGULARIZATION: config_ignore(reader, "l1 l2"); break;
+    case DROPOUT_IDENTITY: break;
     }
 }
 

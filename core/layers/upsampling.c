@@ -39,9 +39,10 @@ static const struct interpolation {
 static void read_interpolation(struct config_reader *reader, struct upsampling_config *c)
 {
     bool old = reader->version.major < 3 && !reader->version.tf;
-    const char *choices = old                       ? "nearest bilinear"
-                          : reader->version.tf      ? "nearest bilinear bicubic lanczos3 lanczos5 area gaussian mitchellcubic"
-                                                    : "nearest bilinear bicubic lanczos3 lanczos5 area";
+    const char *choices = old ? "nearest bilinear"
+                          : reader->version.tf
+                              ? "nearest bilinear bicubic lanczos3 lanczos5 area gaussian mitchellcubic"
+                              : "nearest bilinear bicubic lanczos3 lanczos5 area";
     const struct interpolation *i = &interpolations[config_choice(reader, "interpolation", choices, 0)];
     c->resample = i->resample;
     c->kind = old ? RESIZE_BILINEAR_LEGACY : i->kind;
@@ -156,7 +157,8 @@ static bool nearest_is_repetition(const struct upsampling_config *c)
     return true;
 }
 
-static struct lowered lower_repeat(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, int64_t times)
+static struct lowered lower_repeat(struct lowering *l, const struct keras_call *call, struct lowered x, int dim,
+                                   int64_t times)
 {
     struct shape shape = lower_shape(l, x.id);
     if (times == 1)

@@ -35,6 +35,23 @@ static struct tensor *to_keras(const struct tensor *torch, const struct layout *
     return t;
 }
 
+struct tensor *parity_to_torch(const struct tensor *keras, const struct layout *layout)
+{
+    if (!layout->flat_rank)
+        return tensor_transpose(keras, layout->axes);
+    int axes[SHAPE_MAX_RANK] = {0};
+    struct tensor map = *keras;
+    map.shape.rank = layout->flat_rank + 1;
+    for (int i = 0; i < layout->flat_rank; i++) {
+        map.shape.dims[i + 1] = layout->flat_dims[i];
+        axes[i + 1] = layout->flat_axes[i] + 1;
+    }
+    struct tensor *t = tensor_transpose(&map, axes);
+    if (t)
+        t->shape = keras->shape;
+    return t;
+}
+
 static struct parity_error compare_values(const float *keras, const float *torch, int64_t count)
 {
     double worst = 0, magnitude = 0;

@@ -22,6 +22,8 @@ int parity_infer_call(const struct keras_call *call, const struct shape *inputs,
 /* compare.c: `torch` holds, in `layout`, what `keras` holds in Keras order. */
 int parity_compare(const struct tensor *keras, const struct tensor *torch, const struct layout *layout,
                    struct parity_error *ret, struct h5pt_error *err);
+/* `keras`, in Keras order, as a torch value in `layout` holds it; owned by the caller, NULL without memory. */
+struct tensor *parity_to_torch(const struct tensor *keras, const struct layout *layout);
 /* Keeps the worse of the two in *into. */
 void parity_worsen(struct parity_error *into, const struct parity_error *other);
 

@@ -2,7 +2,11 @@
 /* The parity check: runs the Keras graph in Keras semantics on the weights of the upload, and the torch graph in torch
  * semantics on the weights read back from the written archive, and compares every layer on several inputs. The two sides
  * share no layer code. Layer after layer, all inputs together, so that each weight is read once and only the tensors that
- * are still needed are held. */
+ * are still needed are held.
+ *
+ * A deep network can make the rounding of its first layers large (a chain of saturated gates does). When a value differs too
+ * much, its layer is therefore run once more on the very inputs that the Keras side had: if it then agrees, the layer is
+ * right, the difference came with its inputs, and the check goes on from what it computed now. Such a layer is `amplified`. */
 #ifndef H5PT_PARITY_PARITY_H
 #define H5PT_PARITY_PARITY_H
 
@@ -29,6 +33,7 @@ struct parity_error {
     bool ok;
 };
 
+
 struct parity_case {
     const char *name;            /* "normal", "large", "zeros", "other sizes" … */
     struct shape *input_shapes;  /* per model input, Keras order */
@@ -41,6 +46,7 @@ struct parity_result {
     struct parity_case cases[PARITY_MAX_CASES];
     struct parity_error worst;          /* over the outputs of the model */
     struct parity_error *calls;         /* per call of the model: worst over cases; max_abs < 0: not compared */
+    const struct keras_call *amplified;  /* the first call that agrees on equal inputs only, or NULL */
     const struct keras_call *divergence; /* the first call where the two part, or NULL */
     const char *divergence_case;
 };
@@ -55,8 +61,8 @@ struct parity_options {
 /* Runs the check. Memory of *ret is in the arena of the graph. Errors: SHAPE_UNKNOWN when no input sizes can be found on
  * which the model runs, LIMIT_EXCEEDED when it needs more memory than allowed, and what reading weights can meet. A
  * disagreement is no error: ret->ok tells. */
-int parity_run(const struct keras_model *model, const struct torch_graph *graph, const struct lowered *value_of,
-               struct source *source, struct state_dict *dict, const struct parity_options *options,
+int parity_run(const struct keras_model *model, const struct torch_graph *graph,
+               const struct correspondence *correspondence, struct source *source, struct state_dict *dict, const struct parity_options *options,
                struct parity_result *ret, struct h5pt_error *err);
 
 #endif

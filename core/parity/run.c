@@ -4,31 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "layers/layer.h"
-#include "parity/internal.h"
-#include "torch/replay.h"
-
-/* The tensors of one side, for every case: tensors[value][case]. */
-struct side {
-    int case_count, value_count;
-    struct tensor **tensors; /* owned, as are the tensors */
-    int *uses;               /* per value: how often it is still needed */
-    int64_t held;            /* elements */
-};
-
-struct run {
-    const struct keras_model *model;
-    const struct torch_graph *graph;
-    const struct lowered *value_of;
-    struct source *source;
-    struct state_dict *dict;
-    const struct parity_options *options;
-    struct parity_result *result;
-    struct h5pt_error *err;
-    struct side keras, torch;
-    bool *compared; /* per Keras value */
-    int next_node;
-};
+#include "parity/run.h"
 
 /* ---- sides ---- */
 
@@ -46,11 +22,6 @@ static void side_release(struct side *side)
         tensor_free(side->tensors[i]);
     free(side->tensors);
     free(side->uses);
-}
-
-static struct tensor **side_at(const struct side *side, int value, int c)
-{
-    return &side->tensors[(size_t)value * (size_t)side->case_count + (size_t)c];
 }
 
 /* Takes ownership of the tensor. */
@@ -83,14 +54,14 @@ static int check_memory(const struct run *r)
 
 /* ---- the reference ---- */
 
-static void free_tensors(struct tensor **tensors, int count)
+void run_free_tensors(struct tensor **tensors, int count)
 {
     for (int i = 0; tensors && i < count; i++)
         tensor_free(tensors[i]);
     free(tensors);
 }
 
-/* The weights of a layer from the upload; *ret is owned by the caller (free_tensors). */
+/* The weights of a layer from the upload; *ret is owned by the caller (run_free_tensors). */
 static int read_weights(const struct run *r, const struct keras_layer *layer, struct tensor ***ret)
 {
     struct tensor **weights = calloc((size_t)layer->weight_count + 1, sizeof *weights);
@@ -100,7 +71,7 @@ static int read_weights(const struct run *r, const struct keras_layer *layer, st
         const struct keras_weight *w = &layer->weights[i];
         weights[i] = tensor_new(&w->shape, DTYPE_F32);
         if (!weights[i] || source_read_float(r->source, w->tensor, weights[i]->data, r->err) < 0) {
-            free_tensors(weights, layer->weight_count);
+            run_free_tensors(weights, layer->weight_count);
             return h5pt_fail_memory(r->err);
         }
     }
@@ -171,13 +142,13 @@ static int run_reference(struct run *r, const struct keras_call *call)
     int status = 0;
     for (int c = 0; c < r->result->case_count && status == 0; c++)
         status = run_reference_case(r, call, c, weights);
-    free_tensors(weights, call->layer->weight_count);
+    run_free_tensors(weights, call->layer->weight_count);
     return status;
 }
 
 /* ---- the replay ---- */
 
-static int read_parameters(const struct run *r, const struct torch_node *node, struct tensor ***ret)
+int run_read_parameters(const struct run *r, const struct torch_node *node, struct tensor ***ret)
 {
     struct tensor **parameters = calloc((size_t)node->parameter_count + 1, sizeof *parameters);
     if (!parameters)
@@ -185,7 +156,7 @@ static int read_parameters(const struct run *r, const struct torch_node *node, s
     for (int i = 0; i < node->parameter_count; i++) {
         const char *name = r->graph->parameters[node->parameters[i]].name;
         if (state_dict_read(r->dict, name, &parameters[i], r->err) < 0) {
-            free_tensors(parameters, node->parameter_count);
+            run_free_tensors(parameters, node->parameter_count);
             return -1;
         }
     }
@@ -212,12 +183,12 @@ static int run_node_case(struct run *r, const struct torch_node *node, int c, st
 static int run_node(struct run *r, const struct torch_node *node)
 {
     struct tensor **parameters = NULL;
-    if (read_parameters(r, node, &parameters) < 0)
+    if (run_read_parameters(r, node, &parameters) < 0)
         return -1;
     int status = 0;
     for (int c = 0; c < r->result->case_count && status == 0; c++)
         status = run_node_case(r, node, c, parameters);
-    free_tensors(parameters, node->parameter_count);
+    run_free_tensors(parameters, node->parameter_count);
     for (int i = 0; i < node->input_count && status == 0; i++)
         side_use(&r->torch, node->inputs[i]);
     return status;
@@ -247,10 +218,20 @@ static bool is_output(const struct run *r, const struct keras_value *value)
     return false;
 }
 
+/* A value that differs: is it its layer, or were the inputs different already? */
+static int recheck(struct run *r, const struct keras_value *value, int c, struct parity_error *error)
+{
+    if (recheck_value(r, value, c, error) < 0)
+        return -1;
+    if (error->ok && !r->result->amplified)
+        r->result->amplified = value->call;
+    return 0;
+}
+
 /* Compares a value when both sides have it. */
 static int compare_value(struct run *r, const struct keras_value *value)
 {
-    const struct lowered *held = &r->value_of[value->id];
+    const struct lowered *held = &r->correspondence->torch_of[value->id];
     if (r->compared[value->id] || held->id < 0 || !*side_at(&r->torch, held->id, 0) || !*side_at(&r->keras, value->id, 0))
         return 0;
     struct parity_result *result = r->result;
@@ -258,6 +239,8 @@ static int compare_value(struct run *r, const struct keras_value *value)
         struct parity_error error;
         if (parity_compare(*side_at(&r->keras, value->id, c), *side_at(&r->torch, held->id, c), &held->layout, &error,
                            r->err) < 0)
+            return -1;
+        if (!error.ok && recheck(r, value, c, &error) < 0)
             return -1;
         parity_worsen(&result->calls[value->call->id], &error);
         if (is_output(r, value))
@@ -298,10 +281,10 @@ static void count_uses(struct run *r)
             r->keras.uses[model->calls[i]->inputs[k]->id]++;
         for (int k = 0; k < model->calls[i]->output_count; k++) {
             int id = model->calls[i]->outputs[k]->id;
-            if (r->value_of[id].id < 0)
+            if (r->correspondence->torch_of[id].id < 0)
                 continue;
             r->keras.uses[id]++;
-            r->torch.uses[r->value_of[id].id]++;
+            r->torch.uses[r->correspondence->torch_of[id].id]++;
         }
     }
     for (int i = 0; i < graph->node_count; i++)
@@ -363,8 +346,8 @@ static int run_all(struct run *r)
     return 0;
 }
 
-int parity_run(const struct keras_model *model, const struct torch_graph *graph, const struct lowered *value_of,
-               struct source *source, struct state_dict *dict, const struct parity_options *options,
+int parity_run(const struct keras_model *model, const struct torch_graph *graph,
+               const struct correspondence *correspondence, struct source *source, struct state_dict *dict, const struct parity_options *options,
                struct parity_result *ret, struct h5pt_error *err)
 {
     struct h5pt_error local = H5PT_ERROR_INIT;
@@ -372,7 +355,7 @@ int parity_run(const struct keras_model *model, const struct torch_graph *graph,
     struct run r = {
         .model = model,
         .graph = graph,
-        .value_of = value_of,
+        .correspondence = correspondence,
         .source = source,
         .dict = dict,
         .options = options,

@@ -542,8 +542,8 @@ static void every_layout(void **state)
     }
 }
 
-/* Doubles and 64-bit integers that are converted in more than one piece: 24 MiB, rows of 3 x 1000. */
-enum { LONG_ROWS = 1051, LONG_ROW = 3000 };
+/* Doubles and 64-bit integers that are converted in more than one piece: 9 MiB, rows of 3 x 1000. */
+enum { LONG_ROWS = 401, LONG_ROW = 3000 };
 
 static void build_long(void)
 {
@@ -557,7 +557,7 @@ static void build_long(void)
         hid_t layer, file = one_weight(name, &layer), properties = H5Pcreate(H5P_DATASET_CREATE);
         if (chunked)
             (void)H5Pset_chunk(properties, 3,
-                               chunked == 1 ? (const hsize_t[]){50, 2, 700} : (const hsize_t[]){900, 3, 1000});
+                               chunked == 1 ? (const hsize_t[]){50, 2, 700} : (const hsize_t[]){300, 3, 1000});
         write_dataset(layer, "w", chunked ? H5T_STD_I64BE : H5T_IEEE_F64LE, 3,
                       (const hsize_t[]){LONG_ROWS, 3, LONG_ROW / 3}, properties, H5T_NATIVE_DOUBLE, values);
         (void)H5Pclose(properties);
