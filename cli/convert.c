@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "write/digest.h"
 
 enum long_option {
     OPTION_ARCHITECTURE = 256,
@@ -245,6 +247,36 @@ static int exit_code(enum convert_verdict verdict)
     return h5pt_code_exit(H5PT_INTERNAL);
 }
 
+/* The input is hashed while it is converted: on another core that costs no time. */
+struct hashing {
+    int fd;
+    char sha256[DIGEST_TEXT_SIZE];
+    bool started, failed;
+    pthread_t thread;
+};
+
+static void *hash_input(void *context)
+{
+    struct hashing *h = context;
+    h->failed = digest_file(h->fd, NULL, h->sha256, NULL) < 0;
+    return NULL;
+}
+
+static void finish_hashing(struct hashing *h)
+{
+    if (h->started)
+        (void)pthread_join(h->thread, NULL);
+    h->started = false;
+}
+
+static const char *hashed_input(void *context)
+{
+    struct hashing *h = context;
+    bool started = h->started;
+    finish_hashing(h);
+    return started && !h->failed ? h->sha256 : NULL;
+}
+
 static int run(struct arguments *a)
 {
     struct h5pt_error err = H5PT_ERROR_INIT;
@@ -257,8 +289,16 @@ static int run(struct arguments *a)
     a->request.dump = &dump;
     if (a->architecture)
         a->request.architecture = architecture = read_architecture(a->architecture, &err);
-    if (!err.code && open_files(a, &err) == 0 && convert_run(&a->request, &result, &err) == 0)
-        code = exit_code(result.verdict);
+    struct hashing hashing = {.fd = -1};
+    if (!err.code && open_files(a, &err) == 0) {
+        hashing.fd = a->request.input;
+        hashing.started = pthread_create(&hashing.thread, NULL, hash_input, &hashing) == 0;
+        a->request.sha256 = hashed_input;
+        a->request.context = &hashing;
+        if (convert_run(&a->request, &result, &err) == 0)
+            code = exit_code(result.verdict);
+        finish_hashing(&hashing);
+    }
     if (a->request.progress)
         (void)fprintf(stderr, "\r\033[K");
     if (err.code)

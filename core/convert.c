@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -153,10 +154,21 @@ static int read_source(struct conversion *c)
         findings_add_error(&c->refusals, "", &why);
     }
     c->facts.source = c->source;
-    if (digest_file(c->request->input, &c->facts.source_bytes, c->sha256, c->err) < 0)
-        return -1;
-    c->facts.source_sha256 = c->sha256;
     return 0;
+}
+
+static int identify_source(struct conversion *c)
+{
+    struct stat st;
+    if (fstat(c->request->input, &st) < 0)
+        return h5pt_fail_errno(c->err, H5PT_IO, "input", "The file cannot be read");
+    c->facts.source_bytes = (uint64_t)st.st_size;
+    if (c->request->sha256)
+        c->facts.source_sha256 = c->request->sha256(c->request->context);
+    if (c->facts.source_sha256)
+        return 0;
+    c->facts.source_sha256 = c->sha256;
+    return digest_file(c->request->input, NULL, c->sha256, c->err);
 }
 
 static int read_graph(struct conversion *c)
@@ -276,6 +288,8 @@ static int finish(struct conversion *c)
 static int write_report(struct conversion *c, json_t **ret)
 {
     enter(c, CONVERT_STAGE_REPORT);
+    if (identify_source(c) < 0)
+        return -1;
     json_t *report = report_build(&c->facts);
     if (!report)
         return h5pt_fail_memory(c->err);

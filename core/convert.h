@@ -49,6 +49,9 @@ struct convert_request {
     struct strbuf *dump;
     /* Called at the start of each stage and now and then within one; fraction in 0…1. May be NULL. */
     void (*progress)(void *context, enum convert_stage stage, double fraction);
+    /* Gives the SHA-256 of the input as 64 hex digits, for callers that know it or compute it meanwhile; asked for when the
+     * report is made. NULL pointer or NULL result: it is computed then. The text must live until convert_run returns. */
+    const char *(*sha256)(void *context);
     void *context;
 };
 

@@ -62,6 +62,15 @@ static const struct unit duration_units[] = {
     {"d", 86400000}, {"h", 3600000}, {"min", 60000}, {"s", 1000}, {"ms", 1}, {"", 1000}, {NULL, 0},
 };
 
+static const struct unit *units_of(enum type type)
+{
+    switch (type) {
+    case TYPE_SIZE: return size_units;
+    case TYPE_DURATION: return duration_units;
+    default: return count_units;
+    }
+}
+
 static bool parse_quantity(const char *text, const struct unit *units, uint64_t *ret)
 {
     if (!isdigit((unsigned char)*text))
@@ -157,20 +166,14 @@ static int set_text(struct config *config, const struct setting *setting, const 
 static int set(struct config *config, const struct setting *setting, const char *where, const char *value,
                struct h5pt_error *err)
 {
-    static const struct {
-        const char *what;
-        const struct unit *units;
-    } quantities[] = {
-        [TYPE_COUNT] = {"a number", count_units},
-        [TYPE_SIZE] = {"a size such as 512MiB", size_units},
-        [TYPE_DURATION] = {"a time such as 90s, 10min or 24h", duration_units},
-    };
+    static const char *const what[] = {[TYPE_COUNT] = "a number",
+                                       [TYPE_SIZE] = "a size such as 512MiB",
+                                       [TYPE_DURATION] = "a time such as 90s, 10min or 24h"};
     if (is_text(setting))
         return set_text(config, setting, where, value, err);
     uint64_t number;
-    if (!parse_quantity(value, quantities[setting->type].units, &number))
-        return h5pt_fail(err, H5PT_USAGE, where, "%s is \"%s\", but must be %s", where, value,
-                         quantities[setting->type].what);
+    if (!parse_quantity(value, units_of(setting->type), &number))
+        return h5pt_fail(err, H5PT_USAGE, where, "%s is \"%s\", but must be %s", where, value, what[setting->type]);
     if (number < setting->min || number > setting->max)
         return h5pt_fail(err, H5PT_USAGE, where, "%s is \"%s\", which is outside of the range %" PRIu64 " to %" PRIu64,
                          where, value, setting->min, setting->max);
@@ -317,10 +320,8 @@ void config_print(const struct config *config, FILE *out)
         (void)fprintf(out, "%s=", variable_name(&settings[i], name));
         if (is_text(&settings[i]))
             (void)fprintf(out, "%s", *(char *const *)value);
-        else if (settings[i].type == TYPE_COUNT)
-            (void)fprintf(out, "%" PRIu64, *(const uint64_t *)value);
         else
-            print_quantity(*(const uint64_t *)value, settings[i].type == TYPE_SIZE ? size_units : duration_units, out);
+            print_quantity(*(const uint64_t *)value, units_of(settings[i].type), out);
         (void)fputc('\n', out);
     }
 }

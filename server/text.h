@@ -18,7 +18,7 @@ static inline json_t *text_json(const char *text)
     char clean[1024];
     size_t n = 0;
     for (; text[n] && n < sizeof clean - 1; n++)
-        clean[n] = (unsigned char)text[n] < 0x80 ? text[n] : '?';
+        clean[n] = (char)((unsigned char)text[n] < 0x80 ? text[n] : '?');
     clean[n] = '\0';
     return json_string(clean);
 }

@@ -49,9 +49,6 @@ static void read_interpolation(struct config_reader *reader, struct upsampling_c
     if (c->kind == RESIZE_BICUBIC && !reader->version.tensorflow)
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "interpolation",
                       "Backends other than TensorFlow interpolate \"bicubic\" in other ways, which is not supported");
-    /* No resampling takes place when the size stays. */
-    if (c->factor[0] == 1 && c->factor[1] == 1)
-        c->resample = false;
 }
 
 static void upsampling_read(struct config_reader *reader, void *config, int variant)

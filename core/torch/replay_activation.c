@@ -55,6 +55,7 @@ static enum dtype same(enum dtype dtype)
 #define MAP1(id, result, a_name, a_default, expression) MAP(id, result, a_name, a_default, "", 0, expression)
 
 MAP0(EXP, float_of, expf(x))
+MAP0(COS, float_of, cosf(x))
 MAP0(SQRT, float_of, sqrtf(x))
 MAP0(RSQRT, float_of, 1.0f / sqrtf(x))
 MAP0(SQUARE, same, x *x)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* torch.einsum of two operands, without ellipsis and without a letter twice in one operand: both are turned into stacks of
- * matrices (batch, free, summed) and multiplied. */
+ * matrices (batch, free, summed) and multiplied; a sum over a letter of one operand alone goes over several stacks. */
 #include "torch/replay_internal.h"
 
 #include <string.h>
@@ -54,10 +54,6 @@ static int read_sizes(struct einsum *e, struct h5pt_error *err)
     for (const char *p = e->terms[2]; *p; p++)
         if (e->sizes[(int)*p] < 0)
             return replay_mismatch(e->call, err, "'%c' is in no operand", *p);
-    for (int t = 0; t < 2; t++)
-        for (const char *p = e->terms[t]; *p; p++)
-            if (!strchr(e->terms[1 - t], *p) && !strchr(e->terms[2], *p))
-                return replay_mismatch(e->call, err, "a sum over '%c' alone is not supported", *p);
     return 0;
 }
 
@@ -88,9 +84,11 @@ static struct tensor *reorder(const struct tensor *tensor, const char *from, con
     return tensor_transpose(tensor, axes);
 }
 
-/* The letters of the product: batch, then those of a alone, then those of b alone. */
+/* The letters by what becomes of them, and the order in which the tensors have them. Lone letters are in one operand and
+ * nowhere else. */
 struct order {
     char batch[SHAPE_MAX_RANK + 1], summed[SHAPE_MAX_RANK + 1], a_free[SHAPE_MAX_RANK + 1], b_free[SHAPE_MAX_RANK + 1];
+    char a_lone[SHAPE_MAX_RANK + 1], b_lone[SHAPE_MAX_RANK + 1];
     char a[SHAPE_MAX_RANK + 1], b[SHAPE_MAX_RANK + 1], out[SHAPE_MAX_RANK + 1];
 };
 
@@ -107,32 +105,48 @@ static void set_order(const struct einsum *e, struct order *o)
     select_letters(e, 0, true, false, o->summed);
     select_letters(e, 0, false, true, o->a_free);
     select_letters(e, 1, false, true, o->b_free);
-    const char *const parts[3][3] = {
-        {o->batch, o->a_free, o->summed}, {o->batch, o->summed, o->b_free}, {o->batch, o->a_free, o->b_free}};
+    select_letters(e, 0, false, false, o->a_lone);
+    select_letters(e, 1, false, false, o->b_lone);
+    const char *const parts[3][4] = {{o->a_lone, o->batch, o->a_free, o->summed},
+                                     {o->b_lone, o->batch, o->summed, o->b_free},
+                                     {"", o->batch, o->a_free, o->b_free}};
     char *const wholes[3] = {o->a, o->b, o->out};
     for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 3; j++)
+        for (int j = 0; j < 4; j++)
             append(wholes[i], parts[i][j]);
+}
+
+/* y += a times b, one stack each. */
+static int multiply_stack(const struct einsum *e, const struct order *o, const float *a, const float *b,
+                          struct tensor *y, struct h5pt_error *err)
+{
+    int64_t m = product(e, o->a_free), n = product(e, o->b_free), k = product(e, o->summed);
+    for (int64_t i = 0; y->count > 0 && i < product(e, o->batch); i++) {
+        struct replay_gemm gemm = {.m = m,
+                                   .n = n,
+                                   .k = k,
+                                   .a = a + i * m * k,
+                                   .a_row = k,
+                                   .b = b + i * k * n,
+                                   .b_row = n,
+                                   .c = y->data + i * m * n,
+                                   .c_row = n,
+                                   .beta = 1};
+        if (replay_gemm(e->call, &gemm, err) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 static int multiply_stacks(const struct einsum *e, const struct order *o, const struct tensor *a,
                            const struct tensor *b, struct tensor *y, struct h5pt_error *err)
 {
-    int64_t m = product(e, o->a_free), n = product(e, o->b_free), k = product(e, o->summed);
+    int64_t a_stacks = product(e, o->a_lone), b_stacks = product(e, o->b_lone);
     memset(y->data, 0, (size_t)y->count * sizeof *y->data);
-    for (int64_t i = 0; y->count > 0 && i < product(e, o->batch); i++) {
-        struct replay_gemm gemm = {.m = m,
-                                   .n = n,
-                                   .k = k,
-                                   .a = a->data + i * m * k,
-                                   .a_row = k,
-                                   .b = b->data + i * k * n,
-                                   .b_row = n,
-                                   .c = y->data + i * m * n,
-                                   .c_row = n};
-        if (replay_gemm(e->call, &gemm, err) != 0)
-            return -1;
-    }
+    for (int64_t i = 0; i < a_stacks; i++)
+        for (int64_t j = 0; j < b_stacks; j++)
+            if (multiply_stack(e, o, a->data + i * (a->count / a_stacks), b->data + j * (b->count / b_stacks), y, err) != 0)
+                return -1;
     return 0;
 }
 

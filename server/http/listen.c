@@ -40,7 +40,7 @@ static int split(const char *address, char host[HOST_SIZE], char port[PORT_SIZE]
 static int open_socket(const struct addrinfo *info, char ret_address[LISTEN_ADDRESS_SIZE])
 {
     const int on = 1;
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t length = sizeof bound;
     int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)

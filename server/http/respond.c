@@ -46,8 +46,7 @@ static enum MHD_Result queue_json(struct request *request, unsigned status, cons
     char *text = body ? json_dumps(body, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     if (!text)
         return queue(request, MHD_HTTP_INTERNAL_SERVER_ERROR,
-                     MHD_create_response_from_buffer(sizeof no_memory - 1, (void *)(uintptr_t)no_memory,
-                                                     MHD_RESPMEM_PERSISTENT));
+                     MHD_create_response_from_buffer(sizeof no_memory - 1, (void *)no_memory, MHD_RESPMEM_PERSISTENT));
     size_t length = strlen(text);
     text[length++] = '\n'; /* in place of the NUL */
     request_header(request, "Content-Type", "%s", media_type);
@@ -69,8 +68,7 @@ enum MHD_Result respond_empty(struct request *request, unsigned status)
 enum MHD_Result respond_text(struct request *request, const char *media_type, const char *text, size_t length)
 {
     request_header(request, "Content-Type", "%s", media_type);
-    return queue(request, MHD_HTTP_OK,
-                 MHD_create_response_from_buffer(length, (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT));
+    return queue(request, MHD_HTTP_OK, MHD_create_response_from_buffer(length, (void *)text, MHD_RESPMEM_PERSISTENT));
 }
 
 enum MHD_Result respond_file(struct request *request, int fd, uint64_t bytes)
@@ -83,7 +81,7 @@ enum MHD_Result respond_file(struct request *request, int fd, uint64_t bytes)
 
 enum MHD_Result respond_problem_of(struct request *request, const json_t *problem)
 {
-    json_t *body = json_copy((json_t *)(uintptr_t)problem); /* shallow: the members are shared, and not changed */
+    json_t *body = json_copy((json_t *)problem); /* shallow: the members are shared, and not changed */
     const char *code = json_string_value(json_object_get(problem, "code"));
     (void)snprintf(request->code, sizeof request->code, "%s", code ? code : "");
     const json_int_t status = json_integer_value(json_object_get(body, "status"));

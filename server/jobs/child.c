@@ -69,7 +69,7 @@ static void build_arguments(const struct child_request *request, struct argument
 {
     const struct config *config = request->config;
     size_t n = 0;
-    ret->list[n++] = (char *)(uintptr_t)request->program;
+    ret->list[n++] = (char *)request->program;
     (void)snprintf(ret->text[0], ARGUMENT_SIZE, "%" PRIu64, config->memory);
     (void)snprintf(ret->text[1], ARGUMENT_SIZE, "%" PRIu64, (config->cpu_time + 999) / 1000);
     (void)snprintf(ret->text[2], ARGUMENT_SIZE, "%" PRIu64, config->max_artifact);
@@ -86,13 +86,13 @@ static void build_arguments(const struct child_request *request, struct argument
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (!*options[i].value)
             continue;
-        ret->list[n++] = (char *)(uintptr_t)options[i].flag;
-        ret->list[n++] = (char *)(uintptr_t)options[i].value;
+        ret->list[n++] = (char *)options[i].flag;
+        ret->list[n++] = (char *)options[i].value;
     }
     if (request->dry_run)
-        ret->list[n++] = (char *)(uintptr_t) "--dry-run";
+        ret->list[n++] = (char *)"--dry-run";
     if (request->describe)
-        ret->list[n++] = (char *)(uintptr_t) "--describe";
+        ret->list[n++] = (char *)"--describe";
     ret->list[n] = NULL;
 }
 
@@ -108,7 +108,7 @@ static int spawn_with(const struct child_request *request, const int sources[6],
     struct arguments arguments;
     build_arguments(request, &arguments);
     /* One thread of BLAS for each conversion, from the moment that the library is loaded; nothing else. */
-    char *environment[] = {(char *)(uintptr_t) "OPENBLAS_NUM_THREADS=1", NULL};
+    char *environment[] = {(char *)"OPENBLAS_NUM_THREADS=1", NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;

@@ -65,21 +65,21 @@ void *jobs_keep_house(void *context)
     const int64_t retention = (int64_t)jobs->config->retention;
     const int64_t interval = retention / 2 < SWEEP_INTERVAL_MS ? retention / 2 : SWEEP_INTERVAL_MS;
     int64_t next_sweep = text_clock_ms() + interval;
-    (void)pthread_mutex_lock(&jobs->lock);
+    jobs_lock(jobs);
     while (!jobs->stopping) {
         int64_t until_ms = wake_late_waiters(jobs, next_sweep);
         if (text_clock_ms() >= next_sweep) {
-            (void)pthread_mutex_unlock(&jobs->lock);
+            jobs_unlock(jobs);
             const int64_t now = text_now_ms();
             sweep(jobs, 1u << JOB_SUCCEEDED | 1u << JOB_FAILED | 1u << JOB_CANCELED, now - retention, expire);
             sweep(jobs, 1u << JOB_EXPIRED, now - 2 * retention, forget);
             next_sweep = text_clock_ms() + interval;
-            (void)pthread_mutex_lock(&jobs->lock);
+            jobs_lock(jobs);
             continue;
         }
         const struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
         (void)pthread_cond_timedwait(&jobs->timer, &jobs->lock, &until);
     }
-    (void)pthread_mutex_unlock(&jobs->lock);
+    jobs_unlock(jobs);
     return NULL;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of jobs/ share: jobs.c (table, queue, waiters), runner.c (threads), outcome.c, housekeeper.c. */
+/* What the files of jobs/ share: job.c (one job), jobs.c (tree, queue, waiters), lifecycle.c
+ * (start and stop), runner.c and housekeeper.c (threads), outcome.c (what a worker's end means). */
 #ifndef H5PT_JOBS_INTERNAL_H
 #define H5PT_JOBS_INTERNAL_H
 
@@ -50,8 +51,28 @@ struct jobs {
     bool housekeeper_started;
 };
 
-/* With the lock held: gives up one hold on a job. */
-void jobs_put(struct job *job);
+static inline void jobs_lock(struct jobs *jobs)
+{
+    (void)pthread_mutex_lock(&jobs->lock);
+}
+
+static inline void jobs_unlock(struct jobs *jobs)
+{
+    (void)pthread_mutex_unlock(&jobs->lock);
+}
+
+/* A job that nobody holds yet; free() undoes it. The record is taken over. NULL without memory. */
+struct job *job_new(struct jobs *jobs, const struct job_record *record, bool transient);
+
+/* Puts a new job into the queue and, unless it is transient, into the tree; the caller gets a hold if it wants one. Takes the
+ * lock. */
+int jobs_enqueue(struct job *job, bool hold, struct h5pt_error *err);
+
+/* With the lock held: */
+void jobs_put(struct job *job);            /* gives up one hold */
+void jobs_deactivate(struct job *job);     /* out of the tree */
+void jobs_wake_waiters(struct jobs *jobs); /* whoever has nothing to wait for any more */
+struct job_view job_view_of(const struct job *job);
 
 /* Makes `next` (taken) the record of the job, in the store and here; a finished job wakes its waiters and leaves the table.
  * CONFLICT when the job was canceled meanwhile. Without the lock. */

@@ -69,7 +69,7 @@ int job_record_decode(const json_t *document, struct job_record *ret, struct h5p
     json_int_t created, started, finished, bytes;
     json_t *result = NULL, *error = NULL, *artifacts = NULL;
     /* jansson takes the document as not const, though it changes nothing without the F flag. */
-    json_t *root = json_incref((json_t *)(uintptr_t)document);
+    json_t *root = json_incref((json_t *)document);
     int failed = json_unpack(root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s}, s:{s:I, s:s, s:s}, s?o, s?o, s?o}",
                              "id", &id, "state", &state, "created", &created, "started", &started, "finished",
                              &finished, "attempts", &record.attempts, "options", "formats", &formats, "parity", &parity,

@@ -14,10 +14,10 @@ enum { ARTIFACT_NAME_MAX = 64, REPORT_MAX_ARTIFACTS = 32 };
 static void note_progress(void *context, const char *stage, double fraction)
 {
     struct job *job = context;
-    (void)pthread_mutex_lock(&job->jobs->lock);
+    jobs_lock(job->jobs);
     (void)snprintf(job->stage, sizeof job->stage, "%s", stage);
     job->progress = fraction;
-    (void)pthread_mutex_unlock(&job->jobs->lock);
+    jobs_unlock(job->jobs);
 }
 
 /* One run of the worker. `output` is -1 for a dry run. */
@@ -81,9 +81,9 @@ static void settle(struct job *job, struct job_record *next, const struct files_
     const json_t *report = json_object_get(last, "report");
     outcome_of_report(next, last);
     if (job->transient) {
-        (void)pthread_mutex_lock(&jobs->lock);
+        jobs_lock(jobs);
         job->report = json_incref(json_object_get(last, "report"));
-        (void)pthread_mutex_unlock(&jobs->lock);
+        jobs_unlock(jobs);
         return;
     }
     if (!report)
@@ -139,11 +139,11 @@ static bool take_result(struct job *job, struct job_record *next, const struct f
 /* A copy of the record to work on; false when nobody wants the job any more. */
 static bool copy_record(struct job *job, struct job_record *ret)
 {
-    (void)pthread_mutex_lock(&job->jobs->lock);
+    jobs_lock(job->jobs);
     bool wanted = !job->abandoned;
     if (wanted)
         *ret = job_record_copy(&job->record);
-    (void)pthread_mutex_unlock(&job->jobs->lock);
+    jobs_unlock(job->jobs);
     return wanted;
 }
 
@@ -225,7 +225,7 @@ static void run_job(struct job *job)
 /* The next job, in the hands of this runner; NULL when draining. */
 static struct job *take_job(struct jobs *jobs, int stop)
 {
-    (void)pthread_mutex_lock(&jobs->lock);
+    jobs_lock(jobs);
     while (!jobs->draining && TAILQ_EMPTY(&jobs->queue))
         (void)pthread_cond_wait(&jobs->work, &jobs->lock);
     struct job *job = jobs->draining ? NULL : TAILQ_FIRST(&jobs->queue);
@@ -237,7 +237,7 @@ static struct job *take_job(struct jobs *jobs, int stop)
         jobs->queue_length--;
         jobs->running_count++;
     }
-    (void)pthread_mutex_unlock(&jobs->lock);
+    jobs_unlock(jobs);
     return job;
 }
 
@@ -245,7 +245,7 @@ static void put_back(struct job *job)
 {
     struct jobs *jobs = job->jobs;
     uint64_t count;
-    (void)pthread_mutex_lock(&jobs->lock);
+    jobs_lock(jobs);
     TAILQ_REMOVE(&jobs->running, job, links);
     while (read(job->stop, &count, sizeof count) > 0)
         ;
@@ -253,7 +253,7 @@ static void put_back(struct job *job)
     jobs_put(job);
     if (--jobs->running_count == 0)
         (void)pthread_cond_broadcast(&jobs->idle);
-    (void)pthread_mutex_unlock(&jobs->lock);
+    jobs_unlock(jobs);
 }
 
 void *jobs_run(void *context)

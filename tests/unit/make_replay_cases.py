@@ -204,7 +204,8 @@ def linear():
     add("MATMUL", rand(2, 3), rand(2, 3), refused=True)
     for equation, a, b in [("abc,cd->abd", (2, 3, 4), (4, 2)), ("bthd,bshd->bhts", (2, 3, 2, 4), (2, 2, 2, 4)), ("ab,cd->dacb", (2, 1), (3, 2)),
                            ("abc, cde -> abde", (1, 2, 3), (3, 2, 2)), ("abc,abc->", (2, 2, 2), (2, 2, 2)), ("ab,ab->ba", (2, 3), (2, 3)),
-                           ("abc,dcb->ad", (2, 2, 3), (2, 3, 2)), ("aB,Ba->a", (2, 3), (3, 2))]:
+                           ("abc,dcb->ad", (2, 2, 3), (2, 3, 2)), ("aB,Ba->a", (2, 3), (3, 2)),
+                           ("abc,cd->ad", (2, 3, 4), (4, 2)), ("abc,acde->abe", (2, 3, 2), (2, 2, 3, 2)), ("abc,de->a", (2, 3, 2), (2, 3))]:
         add("EINSUM", rand(*a), rand(*b), equation=equation)
     add("EINSUM", rand(2, 3), rand(2, 3), equation="ab,bc->ac", refused=True)
 
@@ -328,6 +329,7 @@ def arithmetic():
     add("CLAMP", rand(2, 4), min=-1.0, max=0.25)
     x = rand(3, 4, low=-3.0, high=3.0)
     add("EXP", x)
+    add("COS", x)
     add("SQRT", x.abs())
     add("RSQRT", x.abs() + 0.01)
     add("SQUARE", x)
