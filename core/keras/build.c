@@ -5,7 +5,6 @@
 
 #include "base/json.h"
 #include "base/words.h"
-#include "layers/embedding.h"
 #include "layers/layer.h"
 
 /* Doubles an array of pointers in the arena when it is full. */
@@ -28,8 +27,8 @@ static int grow(struct builder *b, void *array_address, int count, int *capacity
 /* Operations of a Keras 3 graph share names with layers (Add, Reshape …) but have neither of the keys that layers have. */
 static bool is_operation(const struct builder *b, const struct keras_layer *layer)
 {
-    return b->model->version.major >= 3 && strcmp(layer->class_name, "InputLayer") != 0 &&
-           !json_object_get(layer->json, "trainable") && !json_object_get(layer->json, "dtype");
+    return layer->operation || (b->model->version.major >= 3 && strcmp(layer->class_name, "InputLayer") != 0 &&
+                                !json_object_get(layer->json, "trainable") && !json_object_get(layer->json, "dtype"));
 }
 
 static void refuse_class(struct builder *b, const struct keras_layer *layer)
@@ -48,13 +47,16 @@ static void refuse_class(struct builder *b, const struct keras_layer *layer)
                      "The layer class \"%.80s\" is not supported", layer->class_name);
 }
 
-/* Finds the class and reads the configuration, once a layer. layer->class stays NULL when it is refused. */
-static int prepare(struct builder *b, struct keras_layer *layer)
+int build_prepare(struct builder *b, struct keras_layer *layer)
 {
+    if (layer->prepared)
+        return 0;
+    layer->prepared = true;
     if (grow(b, &b->model->layers, b->model->layer_count, &b->layer_capacity) < 0)
         return -1;
     b->model->layers[b->model->layer_count++] = layer;
-    const struct layer_class *class = is_operation(b, layer) ? NULL : layer_class_find(layer->class_name);
+    const struct layer_class *class = is_operation(b, layer) ? layer_operation_find(layer->class_name)
+                                                                  : layer_class_find(layer->class_name);
     if (!class) {
         refuse_class(b, layer);
         return 0;
@@ -102,7 +104,7 @@ static int infer(struct builder *b, struct keras_call *call, struct layer_shape 
             return h5pt_fail(b->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; only float32 is supported here",
                              dtype_name(call->inputs[i]->dtype));
     bool input_layer = strcmp(class->name, "InputLayer") == 0;
-    if (!(class->flags & LAYER_MERGE) && call->input_count != (input_layer ? 0 : 1))
+    if (!(class->flags & (LAYER_MERGE | LAYER_ARGUMENTS | LAYER_TAKES_MASK)) && call->input_count != (input_layer ? 0 : 1))
         return h5pt_fail(b->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "inputs", "%s takes one tensor, but is called with %d",
                          layer->class_name, call->input_count);
     if ((class->flags & LAYER_MERGE) && call->input_count < 1)
@@ -112,28 +114,6 @@ static int infer(struct builder *b, struct keras_call *call, struct layer_shape 
     if (s->outputs[0].rank > 0)
         s->outputs[0].dims[0] = s->outputs[0].dims[0] < 0 ? DIM_UNKNOWN : s->outputs[0].dims[0];
     return declare_weights(b, layer, s);
-}
-
-static bool any_masked(const struct keras_call *call)
-{
-    for (int i = 0; i < call->input_count; i++)
-        if (call->inputs[i]->masked)
-            return true;
-    return false;
-}
-
-static bool output_masked(struct builder *b, const struct keras_call *call)
-{
-    const struct layer_class *class = call->layer->class;
-    bool masked = any_masked(call);
-    /* Merging layers take masks since Keras 3; before, they only combined them. */
-    bool honoured = (class->flags & LAYER_HONOURS_MASK) && (!(class->flags & LAYER_MERGE) || b->model->version.major >= 3);
-    if (masked && honoured)
-        findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, call->layer->path, "mask",
-                     "A mask (from mask_zero or Masking) reaches %s, which would have to honour it", call->layer->class_name);
-    if (strcmp(class->name, "Embedding") == 0 && embedding_masks(call->layer->config))
-        return true;
-    return masked && (class->flags & LAYER_KEEPS_MASK);
 }
 
 static struct keras_value *value_new(struct builder *b, struct keras_call *call, int index)
@@ -153,7 +133,7 @@ static int add_outputs(struct builder *b, struct keras_call *call, int count, co
     call->outputs = ARENA_ARRAY(b->arena, struct keras_value *, (size_t)count + 1);
     if (!call->outputs)
         return h5pt_fail_memory(b->err);
-    bool masked = s && output_masked(b, call);
+    bool masked = s && build_output_masked(b, call, &s->outputs[0]);
     for (int i = 0; i < count; i++) {
         struct keras_value *value = call->outputs[i] = value_new(b, call, i);
         if (!value)
@@ -161,7 +141,7 @@ static int add_outputs(struct builder *b, struct keras_call *call, int count, co
         if (s) {
             value->shape = s->outputs[i];
             value->dtype = s->output_dtypes[i];
-            value->masked = masked;
+            value->masked = masked && i == 0;
             value->bad = false;
         }
     }
@@ -176,10 +156,10 @@ static bool any_bad(const struct keras_call *call)
     return false;
 }
 
-static int infer_outputs(struct builder *b, struct keras_call *call, int output_count)
+static int infer_outputs(struct builder *b, struct keras_call *call)
 {
     if (!call->layer->class || any_bad(call))
-        return add_outputs(b, call, output_count, NULL);
+        return add_outputs(b, call, 1, NULL);
     struct shape *shapes = ARENA_ARRAY(b->arena, struct shape, (size_t)call->input_count + 1);
     enum dtype *dtypes = ARENA_ARRAY(b->arena, enum dtype, (size_t)call->input_count + 1);
     if (!shapes || !dtypes)
@@ -194,6 +174,8 @@ static int infer_outputs(struct builder *b, struct keras_call *call, int output_
         .input_count = call->input_count,
         .inputs = shapes,
         .input_dtypes = dtypes,
+        .arguments = call->arguments,
+        .mask_of = call->mask_of,
         .output_count = 1,
         .err = b->err,
     };
@@ -202,26 +184,66 @@ static int infer_outputs(struct builder *b, struct keras_call *call, int output_
     if (b->err->code == H5PT_OUT_OF_MEMORY)
         return -1;
     findings_add_error(b->refusals, call->layer->path, b->err);
-    return add_outputs(b, call, output_count, NULL);
+    return add_outputs(b, call, 1, NULL);
+}
+
+/* The mask that the `mask` argument of a call gives for an input: an index among the inputs, or -1. */
+static int explicit_mask(const struct keras_call *call, int input)
+{
+    const json_t *mask = layer_argument(call->arguments, -1, "mask");
+    return layer_argument_tensor(json_is_array(mask) ? json_array_get(mask, (size_t)input) : input == 0 ? mask : NULL);
+}
+
+/* Gives the call the masks of its inputs as further inputs. */
+static int add_masks(struct builder *b, struct keras_call *call)
+{
+    int count = call->input_count, total = count;
+    int *mask_of = ARENA_ARRAY(b->arena, int, (size_t)count + 1);
+    struct keras_value **inputs = ARENA_ARRAY(b->arena, struct keras_value *, 2 * (size_t)count + 1);
+    if (!mask_of || !inputs)
+        return h5pt_fail_memory(b->err);
+    for (int i = 0; i < count; i++)
+        inputs[i] = call->inputs[i];
+    for (int i = 0; i < count; i++) {
+        struct keras_value *mask = NULL;
+        mask_of[i] = explicit_mask(call, i);
+        if (mask_of[i] >= 0 || !inputs[i]->masked)
+            continue;
+        if (build_mask(b, inputs[i], &mask) < 0)
+            return -1;
+        if (mask) {
+            mask_of[i] = total;
+            inputs[total++] = mask;
+        }
+    }
+    call->inputs = inputs;
+    call->input_count = total;
+    call->mask_of = mask_of;
+    return 0;
 }
 
 struct keras_call *build_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs, int input_count,
-                              int output_count)
+                              const json_t *arguments)
 {
     struct keras_model *model = b->model;
+    if (build_prepare(b, layer) < 0)
+        return NULL;
+    layer->call_count++;
+    struct keras_call *call = ARENA_NEW(b->arena, struct keras_call);
+    if (!call) {
+        h5pt_fail_memory(b->err);
+        return NULL;
+    }
+    *call = (struct keras_call){.layer = layer, .input_count = input_count, .inputs = inputs, .arguments = arguments};
+    if (layer->class && (layer->class->flags & LAYER_TAKES_MASK) && !any_bad(call) && add_masks(b, call) < 0)
+        return NULL;
     if (model->call_count >= KERAS_MAX_CALLS) {
         h5pt_fail(b->err, H5PT_LIMIT_EXCEEDED, layer->path, "The model has more than %d calls of layers", KERAS_MAX_CALLS);
         return NULL;
     }
-    if (layer->call_count == 0 && prepare(b, layer) < 0)
+    if (grow(b, &model->calls, model->call_count, &b->call_capacity) < 0)
         return NULL;
-    layer->call_count++;
-    struct keras_call *call = ARENA_NEW(b->arena, struct keras_call);
-    if (!call || grow(b, &model->calls, model->call_count, &b->call_capacity) < 0) {
-        h5pt_fail_memory(b->err);
-        return NULL;
-    }
-    *call = (struct keras_call){.layer = layer, .input_count = input_count, .inputs = inputs, .id = model->call_count};
+    call->id = model->call_count;
     model->calls[model->call_count++] = call;
-    return infer_outputs(b, call, output_count) < 0 ? NULL : call;
+    return infer_outputs(b, call) < 0 ? NULL : call;
 }

@@ -10,10 +10,18 @@
  * everything behind them is still read. -1: b->err. */
 int expand_model(struct builder *b, struct network *root);
 
-/* Makes one call of `layer` (reads its configuration at the first). `output_count` is how many outputs others refer to at
- * least; it matters only for refused layers. NULL: b->err. */
+/* Finds the class of a layer and reads its configuration, once; layer->class stays NULL when it is refused. -1: b->err. */
+int build_prepare(struct builder *b, struct keras_layer *layer);
+
+/* Makes one call of `layer`. `arguments` as in struct keras_call, or NULL. NULL: b->err. */
 struct keras_call *build_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs, int input_count,
-                              int output_count);
+                              const json_t *arguments);
+
+/* The mask of a value that is `masked`, made when it is not there yet (masks.c). *ret is NULL after a refusal. -1: b->err. */
+int build_mask(struct builder *b, struct keras_value *value, struct keras_value **ret);
+/* Whether output 0 of a call carries a mask; adds a refusal when a mask reaches a layer that would have to honour it but
+ * cannot. */
+bool build_output_masked(struct builder *b, const struct keras_call *call, const struct shape *output);
 
 /* Binds the weights of every called layer. -1: b->err. */
 int bind_weights(struct builder *b, struct network *root);

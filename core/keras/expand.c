@@ -14,7 +14,7 @@ struct node {
     enum node_state state;
     struct network_layer *entry;
     size_t index; /* among the nodes of the layer */
-    const json_t *keywords;
+    const json_t *arguments; /* see struct keras_call */
     int ref_count, ref_capacity, next;
     struct network_ref *refs;
     int value_count;
@@ -34,6 +34,16 @@ struct value_list {
 };
 
 static int expand_network(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret);
+
+/* Counts what is gone through: a few lines of nested models can ask for more than any machine has. */
+static int step(struct builder *b, size_t n)
+{
+    if (n > KERAS_MAX_STEPS - b->steps)
+        return h5pt_fail(b->err, H5PT_LIMIT_EXCEEDED, NULL, "The calls of the models and layers have more than %d parts",
+                         KERAS_MAX_STEPS);
+    b->steps += n;
+    return 0;
+}
 
 static bool is_input(const struct network_layer *entry)
 {
@@ -56,6 +66,8 @@ static int collect_ref(void *context, const struct network_ref *ref)
 {
     struct ref_collector *c = context;
     struct node *node = c->node;
+    if (step(c->b, 1) < 0)
+        return -1;
     if (node->ref_count == node->ref_capacity) {
         int capacity = node->ref_capacity ? node->ref_capacity * 2 : 4;
         struct network_ref *refs = ARENA_ARRAY(c->b->arena, struct network_ref, (size_t)capacity);
@@ -88,75 +100,146 @@ static bool nothing(const json_t *value)
     return true;
 }
 
-/* Keyword arguments: the inputs by name, and what changes nothing (no mask, not training). */
-static int read_keywords(struct ref_collector *c, const json_t *keywords, bool may_hold_inputs)
+enum { MAX_ARGUMENT_NESTING = 32 };
+
+/* A constant that stands where a tensor could: ["_CONSTANT_VALUE", -1, value, keywords]. */
+static const json_t *constant_of(const json_t *value)
 {
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)keywords, key, value) {
-        if (nothing(value) || (strcmp(key, "training") == 0 && json_is_false(value)))
-            continue;
-        bool input = may_hold_inputs && c->node->ref_count == 0 && (strcmp(key, "inputs") == 0 || strcmp(key, "x") == 0);
-        if (input && network_visit_refs(value, collect_ref, c) == 0)
-            continue;
-        if (c->b->err->code)
-            return -1;
-        refuse_argument(c->b, c->node->entry, key);
-    }
-    return 0;
+    const char *tag = json_string_value(json_array_get(value, 0));
+    return tag && strcmp(tag, "_CONSTANT_VALUE") == 0 ? json_array_get(value, 2) : NULL;
 }
 
-/* The keyword arguments of the older form: the fourth item of the first reference. */
+static json_t *normal_form(struct ref_collector *c, const json_t *value, int depth);
+
+static json_t *normal_list(struct ref_collector *c, const json_t *value, int depth)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < json_array_size(value); i++)
+        if (json_array_append_new(list, normal_form(c, json_array_get(value, i), depth + 1)) < 0)
+            h5pt_fail_memory(c->b->err);
+    return list;
+}
+
+/* The value with every reference collected and replaced by {"tensor": its index}; a new reference. */
+static json_t *normal_form(struct ref_collector *c, const json_t *value, int depth)
+{
+    struct network_ref ref;
+    if (depth > MAX_ARGUMENT_NESTING) {
+        h5pt_fail(c->b->err, H5PT_LIMIT_EXCEEDED, entry_path(c->node->entry), "The arguments of a call are nested too deep");
+        return json_null();
+    }
+    if (network_is_ref(value, &ref)) {
+        int index = c->node->ref_count;
+        return collect_ref(c, &ref) < 0 ? json_null() : json_pack("{s:i}", "tensor", index);
+    }
+    if (constant_of(value))
+        return normal_form(c, constant_of(value), depth + 1);
+    if (json_is_array(value))
+        return normal_list(c, value, depth);
+    if (!json_is_object(value))
+        return json_deep_copy(value);
+    json_t *object = json_object();
+    const char *key;
+    json_t *item;
+    json_object_foreach((json_t *)value, key, item) {
+        if (json_object_set_new(object, key, normal_form(c, item, depth + 1)) < 0)
+            h5pt_fail_memory(c->b->err);
+    }
+    return object;
+}
+
+/* The keyword arguments of the older form: the fourth item of the first reference or constant. */
 static const json_t *legacy_keywords(const json_t *node, int depth)
 {
     struct network_ref ref;
-    if (network_is_ref(node, &ref))
+    if (network_is_ref(node, &ref) || constant_of(node))
         return json_array_get(node, 3);
     if (depth > 8)
         return NULL;
     if (json_is_array(node))
         return legacy_keywords(json_array_get(node, 0), depth + 1);
-    if (json_is_object(node)) {
-        const char *key;
-        json_t *value;
-        json_object_foreach((json_t *)node, key, value) {
-            return legacy_keywords(value, depth + 1);
-        }
-    }
-    return NULL;
+    void *first = json_object_iter((json_t *)node);
+    return first ? legacy_keywords(json_object_iter_value(first), depth + 1) : NULL;
 }
 
-static int read_legacy_node(struct ref_collector *c, const json_t *json)
+/* A node in the older form: one reference, or a list (of one: the argument; of several: an argument that is a list). */
+static json_t *legacy_arguments(struct ref_collector *c, const json_t *json)
 {
-    if (network_visit_refs(json, collect_ref, c) < 0) {
-        if (c->b->err->code)
-            return -1;
-        refuse_argument(c->b, c->node->entry, "inputs");
-    }
-    return read_keywords(c, legacy_keywords(json, 0), false);
+    struct network_ref ref;
+    bool alone = json_array_size(json) == 1 && !network_is_ref(json, &ref);
+    json_t *first = normal_form(c, alone ? json_array_get(json, 0) : json, 0);
+    const json_t *keywords = legacy_keywords(json, 0);
+    json_t *kwargs = json_is_object(keywords) ? normal_form(c, keywords, 0) : json_object();
+    return json_pack("{s:[o], s:o}", "args", first, "kwargs", kwargs);
 }
 
-static int read_keras3_node(struct ref_collector *c, const json_t *json)
+static json_t *keras3_arguments(struct ref_collector *c, const json_t *json)
 {
-    const json_t *args = json_object_get(json, "args");
+    json_t *args = normal_form(c, json_object_get(json, "args"), 0);
+    const json_t *keywords = json_object_get(json, "kwargs");
+    return json_pack("{s:o, s:o}", "args", args, "kwargs",
+                     json_is_object(keywords) ? normal_form(c, keywords, 0) : json_object());
+}
+
+static bool is_only_tensors(const json_t *value)
+{
+    if (layer_argument_tensor(value) >= 0)
+        return true;
+    size_t n = json_array_size(value);
+    for (size_t i = 0; i < n; i++)
+        if (!is_only_tensors(json_array_get(value, i)))
+            return false;
+    if (json_is_array(value))
+        return true;
+    const char *key;
+    json_t *item;
+    json_object_foreach((json_t *)value, key, item) {
+        if (!is_only_tensors(item))
+            return false;
+    }
+    return json_is_object(value);
+}
+
+/* The arguments of a layer that has none but its inputs: what changes nothing may stand there too. */
+static void check_arguments(struct builder *b, struct node *node, const struct layer_class *class)
+{
+    const json_t *args = json_object_get(node->arguments, "args"), *kwargs = json_object_get(node->arguments, "kwargs");
+    bool any = false;
     for (size_t i = 0; i < json_array_size(args); i++) {
         const json_t *arg = json_array_get(args, i);
-        if (json_is_null(arg) || network_visit_refs(arg, collect_ref, c) == 0)
-            continue;
-        if (c->b->err->code)
-            return -1;
-        refuse_argument(c->b, c->node->entry, "args");
+        if (is_only_tensors(arg))
+            any = true;
+        else if (!nothing(arg))
+            refuse_argument(b, node->entry, "args");
     }
-    return read_keywords(c, json_object_get(json, "kwargs"), true);
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)kwargs, key, value) {
+        bool input = !any && (strcmp(key, "inputs") == 0 || strcmp(key, "x") == 0) && is_only_tensors(value);
+        bool mask = class && (class->flags & LAYER_TAKES_MASK) && strcmp(key, "mask") == 0;
+        if (!nothing(value) && !(strcmp(key, "training") == 0 && json_is_false(value)) && !input && !mask)
+            refuse_argument(b, node->entry, key);
+    }
 }
 
 static int read_node(struct builder *b, struct node *node)
 {
     const json_t *json = json_array_get(node->entry->nodes, node->index);
     struct ref_collector collector = {b, node};
-    if (json_is_object(json) && json_object_get(json, "args"))
-        return read_keras3_node(&collector, json);
-    return read_legacy_node(&collector, json);
+    bool keras3 = json_is_object(json) && json_object_get(json, "args");
+    json_t *arguments = keras3 ? keras3_arguments(&collector, json) : legacy_arguments(&collector, json);
+    if (b->err->code || !arguments || json_array_append(b->keep, arguments) < 0) {
+        json_decref(arguments);
+        return h5pt_fail_memory(b->err);
+    }
+    json_decref(arguments);
+    node->arguments = arguments;
+    const struct keras_layer *layer = node->entry->layer;
+    if (layer && build_prepare(b, node->entry->layer) < 0)
+        return -1;
+    if (!layer || !layer->class || !(layer->class->flags & LAYER_ARGUMENTS))
+        check_arguments(b, node, layer ? layer->class : NULL);
+    return 0;
 }
 
 /* ---- running nodes ---- */
@@ -211,11 +294,12 @@ static struct keras_value *resolve(struct builder *b, const struct instance *ins
     return bad_value(b);
 }
 
-static int call_entry(struct builder *b, struct network_layer *entry, struct value_list inputs, struct value_list *ret)
+static int call_entry(struct builder *b, struct network_layer *entry, struct value_list inputs, const json_t *arguments,
+                      struct value_list *ret)
 {
     if (entry->nested)
         return expand_network(b, entry->nested, inputs, ret);
-    struct keras_call *call = build_call(b, entry->layer, inputs.values, inputs.count, 1);
+    struct keras_call *call = build_call(b, entry->layer, inputs.values, inputs.count, arguments);
     if (!call)
         return -1;
     *ret = (struct value_list){call->output_count, call->outputs};
@@ -231,7 +315,7 @@ static int finish_node(struct builder *b, const struct instance *instance, struc
         if (!(inputs.values[i] = resolve(b, instance, &node->refs[i], false)))
             return -1;
     struct value_list outputs;
-    if (call_entry(b, node->entry, inputs, &outputs) < 0)
+    if (call_entry(b, node->entry, inputs, node->arguments, &outputs) < 0)
         return -1;
     node->value_count = outputs.count;
     node->values = outputs.values;
@@ -283,6 +367,8 @@ static int instance_init(struct builder *b, struct network *network, struct inst
     for (size_t i = 0; i < network->layer_count; i++) {
         struct network_layer *entry = &network->layers[i];
         size_t count = is_input(entry) ? 1 : entry->node_count;
+        if (step(b, count + 1) < 0)
+            return -1;
         struct node *nodes = ret->nodes[i] = ARENA_ARRAY(b->arena, struct node, count + 1);
         if (!nodes)
             return h5pt_fail_memory(b->err);
@@ -353,9 +439,11 @@ static int expand_functional(struct builder *b, struct network *network, struct 
 static int expand_sequential(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret)
 {
     struct value_list values = inputs;
+    if (step(b, network->layer_count + 1) < 0)
+        return -1;
     for (size_t i = 0; i < network->layer_count; i++) {
         struct network_layer *entry = &network->layers[i];
-        if (!is_input(entry) && call_entry(b, entry, values, &values) < 0)
+        if (!is_input(entry) && call_entry(b, entry, values, NULL, &values) < 0)
             return -1;
     }
     *ret = values;
@@ -466,7 +554,7 @@ static int make_inputs(struct builder *b, struct network *root)
         return h5pt_fail_memory(b->err);
     for (int i = 0; i < refs.ref_count; i++) {
         struct keras_layer *layer = input_layer_of(b, root, &refs.refs[i]);
-        struct keras_call *call = layer ? build_call(b, layer, NULL, 0, 1) : NULL;
+        struct keras_call *call = layer ? build_call(b, layer, NULL, 0, NULL) : NULL;
         if (!call)
             return -1;
         model->inputs[i] = call->outputs[0];

@@ -25,8 +25,9 @@ struct keras_version {
     bool tensorflow;  /* computed by TensorFlow; also when the file does not name its backend */
 };
 
-/* Limits of a model; beyond them LIMIT_EXCEEDED. */
-enum { KERAS_MAX_CALLS = 100000, KERAS_MAX_NESTING = 32, KERAS_MAX_CHAIN = 4000 };
+/* Limits of a model; beyond them LIMIT_EXCEEDED. A step is an entry, a node or a reference that is gone through when a model is
+ * called: models nested in models multiply them. */
+enum { KERAS_MAX_CALLS = 100000, KERAS_MAX_NESTING = 32, KERAS_MAX_STEPS = 2000000 };
 
 /* A weight of a layer, in the order of the layer's own list. */
 struct keras_weight {
@@ -49,6 +50,8 @@ struct keras_layer {
     int call_count;                  /* more than one: the layer is shared */
     int weight_count;
     struct keras_weight weights[LAYER_MAX_WEIGHTS];
+    bool operation;                  /* an operation of a Keras 3 graph, no layer */
+    bool prepared;                   /* class found and configuration read */
     bool built;                      /* weights declared and bound */
     const struct source_layer *source; /* the entry of layer_names that holds its weights, or NULL */
     const char *scope;               /* names of the nested models below `source`, "inner/block", or "" */
@@ -59,16 +62,24 @@ struct keras_value {
     struct shape shape; /* dims[0] is the batch and always DIM_UNKNOWN, unless rank is 0 */
     enum dtype dtype;
     bool masked; /* carries a Keras mask */
+    struct keras_value *mask; /* the mask, once a layer has asked for it */
     bool bad;    /* made by a layer that was refused: nothing is known about it */
     struct keras_call *call;
     int index; /* among the outputs of call */
     int id;    /* 0 … model->value_count - 1 */
 };
 
+/* One call of a layer or operation. */
 struct keras_call {
     struct keras_layer *layer;
     int input_count, output_count;
     struct keras_value **inputs, **outputs;
+    /* What stands in the file: {"args": […], "kwargs": {…}}, each tensor as {"tensor": index among the inputs}. NULL for calls
+     * that are not in the file (inputs, masks). Layers that have no arguments but their inputs need not look. */
+    const json_t *arguments;
+    /* Masks, for layers that take them, are inputs too, behind the others: mask_of[i] is the index of the mask of input i, or
+     * -1. NULL: no input has one. */
+    const int *mask_of;
     int id; /* 0 … model->call_count - 1 */
 };
 

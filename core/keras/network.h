@@ -53,6 +53,7 @@ struct builder {
     json_t *keep; /* owned: a list of the JSON values made while reading */
     struct h5pt_error *err;
     int layer_capacity, call_capacity;
+    size_t steps; /* entries, nodes and references gone through, at most KERAS_MAX_STEPS */
 };
 
 /* Reads a model configuration {"class_name", "config"}. NULL with an error in builder->err (CONFIG_MALFORMED,

@@ -77,17 +77,19 @@ static void einsum_dense_read(struct config_reader *reader, void *config, int va
     struct einsum_dense_config *c = config;
     (void)variant;
     const char *equation = config_text(reader, "equation", "");
-    if (!read_equation(equation, c))
+    bool readable = read_equation(equation, c);
+    if (!readable)
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "equation", "The equation \"%.80s\" is not supported", equation);
     c->size_count = config_list(reader, "output_shape", SHAPE_MAX_RANK, c->sizes);
-    if (c->size_count < 0)
+    if (c->size_count < 0 && !config_get(reader, "output_shape"))
         config_refuse(reader, H5PT_CONFIG_INVALID, "output_shape", "\"output_shape\" is missing");
     for (int i = 0; i < c->size_count; i++)
         if (c->sizes[i] < 1 && c->sizes[i] != DIM_UNKNOWN)
             config_refuse(reader, H5PT_CONFIG_INVALID, "output_shape", "Size %d is not positive", i);
     c->bias_axes = config_text(reader, "bias_axes", NULL);
-    if (c->bias_axes && (!*c->bias_axes || !all_in(c->bias_axes, c->output, "")))
-        config_refuse(reader, H5PT_CONFIG_INVALID, "bias_axes", "\"%.20s\" are not axes of the output", c->bias_axes);
+    if (readable && c->bias_axes && (!*c->bias_axes || !all_in(c->bias_axes, c->output, "")))
+        config_refuse(reader, H5PT_CONFIG_INVALID, "bias_axes", "The axes \"%.20s\" are not all in the output",
+                      c->bias_axes);
     c->activation = activation_read(reader, "activation");
     config_refuse_quantised(reader);
 }
@@ -151,8 +153,8 @@ static int output_shape(struct layer_shape *s, const struct equation *e)
         int at = letter_at(e->input, e->output[i]);
         int64_t given = given_size(c, e, i), own = at < 0 ? given : s->inputs[0].dims[at];
         if (given != DIM_UNKNOWN && own != DIM_UNKNOWN && given != own)
-            return layer_shape_fail(s, "Axis \"%c\" has the size %lld in the input and %lld in output_shape", e->output[i],
-                                    (long long)own, (long long)given);
+            return layer_shape_fail(s, "Axis \"%c\" has the size %lld in the input and %lld in output_shape",
+                                    e->output[i], (long long)own, (long long)given);
         out->dims[i] = own == DIM_UNKNOWN ? given : own;
     }
     return 0;
@@ -166,8 +168,8 @@ static int weight_shape(struct layer_shape *s, const struct equation *e, const c
         int at = letter_at(e->output, letters[i]);
         ret->dims[i] = at >= 0 ? s->outputs[0].dims[at] : s->inputs[0].dims[letter_at(e->input, letters[i])];
         if (ret->dims[i] == DIM_UNKNOWN)
-            return h5pt_fail(s->err, H5PT_SHAPE_UNKNOWN, "output_shape", "The size of axis \"%c\" of a weight is not known",
-                             letters[i]);
+            return h5pt_fail(s->err, H5PT_SHAPE_UNKNOWN, "output_shape",
+                             "The size of axis \"%c\" of a weight is not known", letters[i]);
     }
     return 0;
 }
@@ -200,7 +202,8 @@ static int einsum_dense_shape(struct layer_shape *s)
     struct equation e;
     struct shape kernel;
     if (!expand(c, s->inputs[0].rank, &e))
-        return layer_shape_fail(s, "The equation does not fit an input of %d dimensions", s->inputs[0].rank);
+        return layer_shape_fail(s, "The equation does not fit an input of %d dimensions, the batch in front",
+                                s->inputs[0].rank);
     int behind_batch = (int)strlen(c->output) - (c->ellipsis == ELLIPSIS_FRONT && e.elided > 0 ? 0 : 1);
     if (c->size_count != behind_batch)
         return layer_shape_fail(s, "output_shape has %d sizes, but the equation needs %d", c->size_count, behind_batch);
@@ -208,7 +211,8 @@ static int einsum_dense_shape(struct layer_shape *s)
         return -1;
     for (int i = 1; i < s->outputs[0].rank; i++)
         if (s->outputs[0].dims[i] == DIM_UNKNOWN && letter_at(e.input, e.output[i]) < 0)
-            return h5pt_fail(s->err, H5PT_SHAPE_UNKNOWN, "output_shape", "The size of axis \"%c\" is not known", e.output[i]);
+            return h5pt_fail(s->err, H5PT_SHAPE_UNKNOWN, "output_shape", "The size of axis \"%c\" is not known",
+                             e.output[i]);
     layer_weight(s, "kernel", kernel.rank, kernel.dims);
     return c->bias_axes ? declare_bias(s, &e) : 0;
 }
@@ -254,7 +258,8 @@ static struct tensor *arrange(const struct tensor *tensor, const char *from, con
 }
 
 /* y (shared, kept, made) = sum over lone of x (lone, shared, kept, summed) times kernel (shared, summed, made). */
-static void multiply(int64_t lone, int64_t shared, const int64_t sizes[3], const float *x, const float *kernel, float *y)
+static void multiply(int64_t lone, int64_t shared, const int64_t sizes[3], const float *x, const float *kernel,
+                     float *y)
 {
     int64_t m = sizes[0], k = sizes[1], n = sizes[2];
     for (int64_t i = 0; i < lone; i++)

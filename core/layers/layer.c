@@ -11,6 +11,9 @@
 #define LAYER(name, aliases, versions, flags, handler, variant) extern const struct layer_handler handler##_handler;
 #include "layers/layers.def"
 #undef LAYER
+#define OPERATION(name, handler, variant) extern const struct layer_handler handler##_handler;
+#include "layers/operations.def"
+#undef OPERATION
 
 /* The flags of a row, without their prefix. */
 enum {
@@ -20,6 +23,8 @@ enum {
     HONOURS_MASK = LAYER_HONOURS_MASK,
     ANY_DTYPE = LAYER_ANY_DTYPE,
     MERGE = LAYER_MERGE,
+    TAKES_MASK = LAYER_TAKES_MASK,
+    ARGUMENTS = LAYER_ARGUMENTS,
 };
 
 static const struct layer_class classes[] = {
@@ -28,6 +33,37 @@ static const struct layer_class classes[] = {
 #include "layers/layers.def"
 #undef LAYER
 };
+
+static const struct layer_class operations[] = {
+#define OPERATION(name, handler, variant)                                                                              \
+    {#name, "", "3", MERGE | ARGUMENTS | ANY_DTYPE, variant, &handler##_handler},
+#include "layers/operations.def"
+#undef OPERATION
+};
+
+const struct layer_class *layer_operation_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+        if (strcmp(operations[i].name, name) == 0)
+            return &operations[i];
+    return NULL;
+}
+
+const json_t *layer_argument(const json_t *arguments, int position, const char *name)
+{
+    const json_t *value = NULL;
+    if (position >= 0)
+        value = json_array_get(json_object_get(arguments, "args"), (size_t)position);
+    if (!value && name)
+        value = json_object_get(json_object_get(arguments, "kwargs"), name);
+    return json_is_null(value) ? NULL : value;
+}
+
+int layer_argument_tensor(const json_t *argument)
+{
+    const json_t *index = json_object_get(argument, "tensor");
+    return json_is_integer(index) ? (int)json_integer_value(index) : -1;
+}
 
 const struct layer_class *layer_class_at(size_t index)
 {

@@ -29,6 +29,8 @@ enum layer_flag {
     LAYER_HONOURS_MASK = 1 << 3, /* computes differently when masked */
     LAYER_ANY_DTYPE = 1 << 4,    /* takes integers and gives the same type (Flatten, Reshape …) or knows what to do with them */
     LAYER_MERGE = 1 << 5,        /* takes a list of tensors; the others take one */
+    LAYER_TAKES_MASK = 1 << 6,   /* gets the masks of its inputs as further inputs (call->mask_of) */
+    LAYER_ARGUMENTS = 1 << 7,    /* looks at call->arguments itself; every tensor in them is an input */
 };
 
 /* Shape inference. Inputs may have unknown dims at conversion; parity calls it again with known ones. */
@@ -38,6 +40,8 @@ struct layer_shape {
     int input_count;
     const struct shape *inputs;
     const enum dtype *input_dtypes;
+    const json_t *arguments; /* of the call, see struct keras_call */
+    const int *mask_of;
     /* to be set; preset to one output of float32 */
     int output_count;
     struct shape outputs[LAYER_MAX_OUTPUTS];
@@ -57,12 +61,24 @@ int layer_shape_fail(struct layer_shape *s, const char *format, ...) __attribute
 /* The known size of a dim of input 0, or SHAPE_UNKNOWN (-1). Used for dims that weights depend on. */
 int layer_known_dim(struct layer_shape *s, int axis, int64_t *ret);
 
+/* The argument at `position` of a call, or with this name (either may be absent: -1, NULL); NULL when it is not there or null. */
+const json_t *layer_argument(const json_t *arguments, int position, const char *name);
+/* The input that an argument is, or -1 when it is a constant. */
+int layer_argument_tensor(const json_t *argument);
+/* The index of the mask of input `index`, or -1. */
+static inline int layer_mask(const int *mask_of, int index)
+{
+    return mask_of ? mask_of[index] : -1;
+}
+
 /* One run of a layer in Keras semantics. */
 struct layer_run {
     const struct keras_layer *layer;
     const void *config;
     int input_count;
     const struct tensor *const *inputs;
+    const json_t *arguments; /* of the call, see struct keras_call */
+    const int *mask_of;
     const struct tensor *const *weights; /* layer->weight_count, in the order declared */
     int output_count;
     struct tensor *const *outputs; /* made by the caller with the shapes that `shape` told: fill their data */
@@ -90,6 +106,9 @@ struct layer_class {
 
 /* The class with this name or alias, or NULL. */
 const struct layer_class *layer_class_find(const char *name);
+/* The operation of a Keras 3 graph with this class name ("Add", which is not the layer of that name), or NULL:
+ * operations.def. */
+const struct layer_class *layer_operation_find(const char *name);
 /* All classes, in table order; NULL past the end. */
 const struct layer_class *layer_class_at(size_t index);
 

@@ -370,7 +370,7 @@ struct lowered lower_pointwise(struct lowering *l, const struct keras_call *call
 {
     if (lowering_failed(l))
         return x;
-    enum dtype dtype = op == TORCH_GREATER_SCALAR ? DTYPE_BOOL : l->graph->values[x.id].dtype;
+    enum dtype dtype = op == TORCH_GREATER_SCALAR || op == TORCH_NOT_EQUAL_SCALAR ? DTYPE_BOOL : l->graph->values[x.id].dtype;
     x.id = lower_node(l, call, &(struct node_spec){
                                    .op = op,
                                    .module = module,

@@ -36,7 +36,8 @@ static int random_fourier_shape(struct layer_shape *s)
 
 static int random_fourier_reference(const struct layer_run *run)
 {
-    const struct tensor *x = run->inputs[0], *scale = run->weights[0], *kernel = run->weights[1], *bias = run->weights[2];
+    const struct tensor *x = run->inputs[0], *scale = run->weights[0], *kernel = run->weights[1],
+                        *bias = run->weights[2];
     int64_t in = kernel->shape.dims[0], features = kernel->shape.dims[1];
     for (int64_t b = 0; b < x->shape.dims[0]; b++)
         for (int64_t j = 0; j < features; j++) {
@@ -56,8 +57,8 @@ static int random_fourier_lower(struct lowering *l, const struct keras_call *cal
         return -1;
     struct layout layout = layout_keras(2);
     const struct shape one = {.rank = 2, .dims = {1, 1}}, row = {.rank = 2, .dims = {1, c->features}};
-    struct lowered kernel =
-        lower_weight_value(l, call, "unscaled_kernel", &lower_weight(call, "unscaled_kernel")->shape, &layout);
+    struct lowered kernel = lower_weight_value(l, call, "unscaled_kernel",
+                                               &lower_weight(call, "unscaled_kernel")->shape, &layout);
     kernel = lower_binary(l, call, TORCH_DIV, kernel, lower_weight_value(l, call, "kernel_scale", &one, &layout));
     struct shape shape = lower_shape(l, x.id);
     shape.dims[1] = c->features;

@@ -49,8 +49,9 @@ static const struct kernel {
     double radius;
     double (*weight)(double distance);
 } kernels[] = {
-    [RESIZE_BILINEAR] = {1, triangle},   [RESIZE_BILINEAR_LEGACY] = {1, triangle}, [RESIZE_BICUBIC] = {2, keys_cubic},
-    [RESIZE_LANCZOS3] = {3, lanczos3},   [RESIZE_LANCZOS5] = {5, lanczos5},        [RESIZE_GAUSSIAN] = {1.5, gaussian},
+    [RESIZE_BILINEAR] = {1, triangle},       [RESIZE_BILINEAR_LEGACY] = {1, triangle},
+    [RESIZE_BICUBIC] = {2, keys_cubic},      [RESIZE_LANCZOS3] = {3, lanczos3},
+    [RESIZE_LANCZOS5] = {5, lanczos5},       [RESIZE_GAUSSIAN] = {1.5, gaussian},
     [RESIZE_MITCHELL] = {2, mitchell_cubic},
 };
 

@@ -39,7 +39,8 @@ static void spectral_read(struct config_reader *reader, void *config, int varian
     const char *class_name = json_string_value(json_object_get(json, "class_name"));
     const struct layer_class *class = class_name ? layer_class_find(class_name) : NULL;
     if (!class || word_index(wrapped_classes, class->name) < 0 || !json_is_object(settings)) {
-        config_refuse(reader, H5PT_UNSUPPORTED_LAYER, "layer", "SpectralNormalization of the layer class \"%.60s\" is not supported",
+        config_refuse(reader, H5PT_UNSUPPORTED_LAYER, "layer",
+                      "SpectralNormalization of the layer class \"%.60s\" is not supported",
                       class_name ? class_name : "?");
         return;
     }

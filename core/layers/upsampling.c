@@ -81,7 +81,9 @@ static int upsampling_shape(struct layer_shape *s)
             return -1;
         sizes[i] = in[i] == DIM_UNKNOWN ? DIM_UNKNOWN : in[i] * c->factor[i];
         if (uses_matrices(c) && sizes[i] > max_matrix / (in[i] > 0 ? in[i] : 1))
-            return layer_shape_fail(s, "An image of %" PRId64 " cells is too large to be interpolated this way", in[i]);
+            return h5pt_fail(s->err, H5PT_LIMIT_EXCEEDED, NULL,
+                             "Axis %d is too large to be interpolated this way: %" PRId64 " cells become %" PRId64,
+                             first + i, in[i], sizes[i]);
     }
     return spatial_set_output(s, c->rank, sizes, s->inputs[0].dims[spatial_channel_axis(s->layer, c->rank)]);
 }

@@ -31,6 +31,11 @@ enum recurrent_variant {
     RECURRENT_VARIANT_SIMPLE,
 };
 
+enum logic_variant {
+    LOGIC_OR,
+    LOGIC_AND,
+};
+
 enum merge_variant {
     MERGE_ADD,
     MERGE_SUBTRACT,

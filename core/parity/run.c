@@ -115,6 +115,8 @@ static int run_reference_case(struct run *r, const struct keras_call *call, int 
         .config = call->layer->config,
         .input_count = call->input_count,
         .inputs = inputs,
+        .arguments = call->arguments,
+        .mask_of = call->mask_of,
         .weights = (const struct tensor *const *)weights,
         .output_count = call->output_count,
         .outputs = outputs,

@@ -20,6 +20,8 @@ int parity_infer_call(const struct keras_call *call, const struct shape *inputs,
         .input_count = call->input_count,
         .inputs = inputs,
         .input_dtypes = dtypes,
+        .arguments = call->arguments,
+        .mask_of = call->mask_of,
         .output_count = 1,
         .err = &local,
     };

@@ -29,6 +29,8 @@ static bool input_count_fits(const struct torch_node *node)
     case TORCH_MUL:
     case TORCH_DIV:
     case TORCH_MAXIMUM:
+    case TORCH_LOGICAL_OR:
+    case TORCH_LOGICAL_AND:
     case TORCH_MINIMUM: return node->input_count == 2;
     default: return node->input_count == 1;
     }

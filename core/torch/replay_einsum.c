@@ -145,7 +145,8 @@ static int multiply_stacks(const struct einsum *e, const struct order *o, const 
     memset(y->data, 0, (size_t)y->count * sizeof *y->data);
     for (int64_t i = 0; i < a_stacks; i++)
         for (int64_t j = 0; j < b_stacks; j++)
-            if (multiply_stack(e, o, a->data + i * (a->count / a_stacks), b->data + j * (b->count / b_stacks), y, err) != 0)
+            if (multiply_stack(e, o, a->data + i * (a->count / a_stacks), b->data + j * (b->count / b_stacks), y,
+                               err) != 0)
                 return -1;
     return 0;
 }

@@ -119,6 +119,8 @@ static enum dtype promoted(const struct replay_call *call)
     }
 
 BINARY(MUL, x *y)
+BINARY(LOGICAL_OR, x != 0 || y != 0 ? 1.0f : 0.0f)
+BINARY(LOGICAL_AND, x != 0 && y != 0 ? 1.0f : 0.0f)
 /* NaN wins. */
 BINARY(MAXIMUM, x > y || isnan(x) ? x : y)
 BINARY(MINIMUM, x < y || isnan(x) ? x : y)
@@ -181,6 +183,7 @@ SCALAR(ADD_SCALAR, with_number(call, "value"), x + value)
 SCALAR(MUL_SCALAR, with_number(call, "value"), x *value)
 SCALAR(DIV_SCALAR, dtype_is_float(call->inputs[0]->dtype) ? call->inputs[0]->dtype : DTYPE_F32, x / value)
 SCALAR(GREATER_SCALAR, DTYPE_BOOL, x > value ? 1.0f : 0.0f)
+SCALAR(NOT_EQUAL_SCALAR, DTYPE_BOOL, x != value ? 1.0f : 0.0f)
 
 int replay_CLAMP(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {

@@ -208,3 +208,16 @@ int replay_AMAX(const struct replay_call *call, struct tensor **ret, struct h5pt
     replay_reduce(call->inputs[0], r.dims, REPLAY_MAX, NULL, r.values);
     return reduced_finish(&r, 1, ret);
 }
+
+int replay_ANY(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    struct reduced r;
+    if (reduced_init(&r, call, DTYPE_BOOL, err) != 0)
+        return -1;
+    static const double power = 1; /* a sum of magnitudes is 0 when all are; a NaN counts as true */
+    replay_reduce(call->inputs[0], r.dims, REPLAY_SUM_POWERS, &power, r.values);
+    int status = reduced_finish(&r, 1, ret);
+    for (int64_t i = 0; status == 0 && i < (*ret)->count; i++)
+        (*ret)->data[i] = (*ret)->data[i] != 0 ? 1.0f : 0.0f;
+    return status;
+}

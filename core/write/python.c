@@ -20,13 +20,23 @@ static void add_dims(struct strbuf *out, const struct shape *shape)
     strbuf_add(out, shape->rank == 1 ? ",)" : ")");
 }
 
+/* Text of the file in a docstring: nothing that could end it, or the line. */
+static void add_plain(struct strbuf *out, const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text >= ' ' && *text != '"' && *text != '\\' && (unsigned char)*text != 127)
+            strbuf_add_bytes(out, text, 1);
+}
+
 static void add_interface(struct strbuf *out, const struct torch_graph *g, const char *title,
                           const struct torch_interface *items, int count, const struct python_value *names)
 {
     strbuf_addf(out, "\n%s:\n", title);
     for (int i = 0; i < count; i++) {
         const struct torch_value *value = &g->values[items[i].value];
-        strbuf_addf(out, "    %s: %s ", names ? names[items[i].value].text : items[i].name, dtype_name(value->dtype));
+        strbuf_add(out, "    ");
+        add_plain(out, names ? names[items[i].value].text : items[i].name);
+        strbuf_addf(out, ": %s ", dtype_name(value->dtype));
         add_dims(out, &value->shape);
         if (items[i].permuted) {
             strbuf_add(out, "; in Keras ");
@@ -34,14 +44,6 @@ static void add_interface(struct strbuf *out, const struct torch_graph *g, const
         }
         strbuf_add(out, "\n");
     }
-}
-
-/* Text of the file in a docstring: nothing that could end it. */
-static void add_plain(struct strbuf *out, const char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text >= ' ' && *text != '"' && *text != '\\' && (unsigned char)*text != 127)
-            strbuf_add_bytes(out, text, 1);
 }
 
 static bool uses_functional(const struct torch_graph *g)
@@ -59,21 +61,8 @@ static void add_head(struct strbuf *out, const struct python_printer *p)
 {
     const struct torch_graph *g = p->graph;
     strbuf_addf(out, "\"\"\"%s, converted from Keras by h5pt. load() gives it with its weights, in eval mode.\n", g->name);
-    struct strbuf text = STRBUF_INIT;
-    add_interface(&text, g, "Inputs", g->inputs, g->input_count, p->values);
-    add_interface(&text, g, "Outputs", g->outputs, g->output_count, NULL);
-    for (const char *line = strbuf_text(&text); *line;) {
-        size_t n = strcspn(line, "\n");
-        char buffer[512];
-        size_t m = n < sizeof buffer - 1 ? n : sizeof buffer - 1;
-        memcpy(buffer, line, m);
-        buffer[m] = '\0';
-        add_plain(out, buffer);
-        strbuf_add(out, "\n");
-        line += n + (line[n] == '\n');
-    }
-    out->broken = out->broken || text.broken;
-    strbuf_release(&text);
+    add_interface(out, g, "Inputs", g->inputs, g->input_count, p->values);
+    add_interface(out, g, "Outputs", g->outputs, g->output_count, NULL);
     strbuf_add(out, "\"\"\"\n\nimport torch\nfrom torch import nn\n");
     if (uses_functional(g))
         strbuf_add(out, "from torch.nn import functional as F\n");

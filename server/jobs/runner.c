@@ -45,6 +45,13 @@ static int run_worker(struct job *job, const struct job_record *record, int outp
     return result;
 }
 
+static bool is_safe_name(const char *name)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    size_t length = strlen(name);
+    return length && length <= ARTIFACT_NAME_MAX && *name != '.' && strspn(name, allowed) == length;
+}
+
 /* Adds {"name", "bytes", "sha256"} of an artifact that is really there. */
 static void list_artifact(struct files *files, const char *id, const char *name, const char *sha256, json_t *artifacts)
 {
@@ -67,7 +74,7 @@ static json_t *list_artifacts(struct files *files, const char *id, const json_t 
     for (size_t i = 0; i < json_array_size(reported) && i < REPORT_MAX_ARTIFACTS; i++) {
         const json_t *artifact = json_array_get(reported, i);
         const char *name = json_string_value(json_object_get(artifact, "name"));
-        if (name && strlen(name) <= ARTIFACT_NAME_MAX && !strchr(name, '/') && strcmp(name, "report.json") != 0)
+        if (name && is_safe_name(name) && strcmp(name, "report.json") != 0)
             list_artifact(files, id, name, json_string_value(json_object_get(artifact, "sha256")), artifacts);
     }
     list_artifact(files, id, "report.json", NULL, artifacts);

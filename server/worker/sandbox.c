@@ -192,21 +192,27 @@ static const int allowed_calls[] = {
     SCMP_SYS(exit_group),
 };
 
+/* What an argument of a system call has to be: with SCMP_CMP_MASKED_EQ the bits of `value` must be 0. */
+static struct scmp_arg_cmp argument(unsigned index, enum scmp_compare compare, scmp_datum_t value)
+{
+    return (struct scmp_arg_cmp){.arg = index, .op = compare, .datum_a = value, .datum_b = 0};
+}
+
 static int add_rules(scmp_filter_ctx filter)
 {
     int failed = 0;
     for (size_t i = 0; i < sizeof allowed_calls / sizeof *allowed_calls; i++)
         failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed_calls[i], 0);
     /* Memory, but no new code. */
-    const struct scmp_arg_cmp not_executable = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
+    const struct scmp_arg_cmp not_executable = argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC);
     failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_executable);
     failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, not_executable);
     /* abort() signals its own thread. */
     failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+                               argument(0, SCMP_CMP_EQ, (scmp_datum_t)getpid()));
     /* Reading the own limits; setting them takes a pointer in the third argument. */
-    failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0),
-                               SCMP_A2(SCMP_CMP_EQ, 0));
+    failed |= seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, argument(0, SCMP_CMP_EQ, 0),
+                               argument(2, SCMP_CMP_EQ, 0));
     return failed;
 }
 

@@ -57,6 +57,41 @@ def test_health_on_both_listeners(daemon):
         assert requests.get(foreign, timeout=PATIENCE).status_code == 404
 
 
+def test_healthcheck_command(daemon, start_daemon):
+    healthcheck = lambda *arguments, **environment: subprocess.run(
+        [program("h5pt"), "healthcheck", *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    address = daemon.url.removeprefix("http://")
+    port = address.rsplit(":", 1)[1]
+    assert healthcheck(address).returncode == 0
+    assert healthcheck(H5PT_LISTEN="0.0.0.0:" + port).returncode == 0
+    assert healthcheck("--ready", address).returncode == 0
+    other = start_daemon()
+    address = other.url.removeprefix("http://")
+    assert other.stop() == 0
+    gone = healthcheck(address)
+    assert gone.returncode == 1 and "no answer" in gone.stderr
+    assert healthcheck("nowhere").returncode == 2 and healthcheck("--fast").returncode == 2
+
+
+def test_uploads_are_not_held_in_memory(start_daemon):
+    daemon = start_daemon()
+
+    def peak():
+        with open("/proc/%d/status" % daemon.process.pid) as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+
+    def body():
+        yield b"\x89HDF\r\n\x1a\n"
+        for _ in range(256):
+            yield bytes(1 << 20)
+
+    before = peak()
+    answer = daemon.post("/v1/convert", body())
+    assert answer.status_code == 422 and answer.json()["code"] == "H5_CORRUPT"
+    assert peak() - before < 16 << 20
+
+
 def test_every_request_is_logged(daemon):
     daemon.get("/livez", headers={"X-Request-ID": "to-be-logged"})
     line = next(line for line in daemon.log() if line.get("request_id") == "to-be-logged")

@@ -79,6 +79,49 @@ def normalization_as_efficientnet_has_it():
     return keras.Model(image, layers.Conv2D(4, 3, strides=2, padding="same")(x))
 
 
+@case("einsum_axes")
+def einsum_dense_of_every_form():
+    """Batched, summed alone, several axes at once, a bias in the middle, the ellipsis in front and behind."""
+    x = keras.Input((5, 3))
+    image = keras.Input((5, 3, 2))
+    outputs = [
+        layers.EinsumDense("abc,bcd->abd", output_shape=(5, 4), bias_axes="bd")(x),
+        layers.EinsumDense("abc,cd->ad", output_shape=4, bias_axes="d", activation="tanh")(x),
+        layers.EinsumDense("abc,cde->adbe", output_shape=(2, None, 3), bias_axes="d")(x),
+        layers.EinsumDense("abcd,bde->aceb", output_shape=(3, 4, 5), bias_axes="c")(image),
+        layers.EinsumDense("...xy,yz->...zx", output_shape=(4, 3), bias_axes="z")(image),
+        layers.EinsumDense("abc...,cd->abd...", output_shape=(5, 4), bias_axes="d", activation="relu")(image),
+        layers.EinsumDense("...x,xy->...y", output_shape=6, bias_axes=None)(image),
+    ]
+    return keras.Model([x, image], outputs)
+
+
+@case("spectral_discriminator")
+def spectral_normalization_in_a_discriminator():
+    """Nested, so that the weights of several wrappers stand in one list."""
+    spectral = layers.SpectralNormalization
+    image = keras.Input((9, 7, 3))
+    x = spectral(layers.Conv2D(4, 3, strides=2, padding="same"), name="sn1")(image)
+    x = layers.LeakyReLU()(layers.BatchNormalization()(x))
+    shared = spectral(layers.Conv2D(4, 3, padding="same"), name="sn2")
+    body = keras.Model(image, shared(shared(x)), name="body")
+    outside = keras.Input((9, 7, 3))
+    x = layers.Flatten()(body(outside))
+    return keras.Model(outside, spectral(layers.Dense(3, activation="tanh"), name="head")(x))
+
+
+@case("upsampling_kinds")
+def upsampling_of_every_kind():
+    """A factor of 3 or 7 shows the rounded positions of bicubic, and the small image the weights at the border."""
+    image = keras.Input((4, 3, 2))
+    kinds = "bicubic lanczos3 lanczos5".split() + ("area gaussian mitchellcubic".split() if FLAVOUR == "tfkeras" else [])
+    features = layers.Conv2D(2, 2, padding="same")(image)
+    outputs = [layers.UpSampling2D((3, 2), interpolation=kind)(features) for kind in kinds]
+    shared = layers.UpSampling2D((1, 7), interpolation="bicubic")
+    outputs.append(shared(shared(image)))
+    return keras.Model(image, outputs)
+
+
 @case("efficientnet_block")
 def efficientnet_block():
     def norm(t):

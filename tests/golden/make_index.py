@@ -48,5 +48,6 @@ def index():
 
 
 if __name__ == "__main__":
+    rows = index()
     with open(INDEX, "w") as file:
-        file.write(index())
+        file.write(rows)

@@ -21,7 +21,7 @@ OPS = {
     m[1]: (m[2], None if m[3] == "NULL" else m[3][1:-1], None if m[4] == "NULL" else m[4][1:-1], m[5].split())
     for m in ROW.finditer((HERE / "../../core/torch/ops.def").read_text())
 }
-OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, ">": operator.gt}
+OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, ">": operator.gt, "!=": operator.ne, "|": operator.or_, "&": operator.and_}
 generator = torch.Generator().manual_seed(20240607)
 cases = []
 
@@ -66,7 +66,7 @@ def sparsemax(x, dim):
     ranks = torch.arange(1, z.size(-1) + 1)
     support = z - (sums - 1) / ranks > 0
     count = support.sum(-1, keepdim=True)
-    tau = ((z * support).sum(-1, keepdim=True) - 1) / count
+    tau = ((sums * support).sum(-1, keepdim=True) - 1) / count  # as Keras has it
     return (x.movedim(dim, -1) - tau).clamp(min=0).movedim(-1, dim)
 
 
@@ -317,7 +317,7 @@ def arithmetic():
         add(op, torch.tensor([1, -2, 3]), torch.tensor([4, 2, -1]))
         add(op, torch.tensor([1, -2, 3]), rand(3))
         add(op, torch.tensor([torch.nan, 1.0, torch.inf]), torch.tensor([1.0, torch.nan, -torch.inf]))
-    for op in ("ADD_SCALAR", "MUL_SCALAR", "DIV_SCALAR", "GREATER_SCALAR"):
+    for op in ("ADD_SCALAR", "MUL_SCALAR", "DIV_SCALAR", "GREATER_SCALAR", "NOT_EQUAL_SCALAR"):
         add(op, rand(2, 3), value=0.3)
         add(op, rand(2, 3), value=3)
         add(op, torch.tensor([1, -2, 3]), value=0.5)
@@ -343,6 +343,11 @@ def arithmetic():
     add("SUM", torch.tensor([[1, 2], [3, 4]]), dim=0)
     add("SUM", torch.tensor([[True, True], [False, True]]), dim=1)
     add("MEAN", torch.tensor([[1, 2], [3, 4]]), dim=0, refused=True)
+    for op in ("LOGICAL_OR", "LOGICAL_AND"):
+        add(op, rand(2, 3) > 0, rand(2, 3) > 0)
+        add(op, rand(2, 1, 3) > 0, rand(2, 1) > 0)
+    add("ANY", rand(2, 3) > 1, dim=-1)
+    add("ANY", torch.tensor([[0.0, -1.0], [0.0, 0.0], [torch.nan, 0.0]]), dim=1, keepdim=True)
     add("AMAX", torch.tensor([[1.0, torch.nan], [3.0, 2.0]]), dim=1)
     add("SUM", rand(2, 3), dim=2, refused=True)
 

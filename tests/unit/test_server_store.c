@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server/store: records with compare-and-set, and the files of conversions. In a directory of its own under /tmp. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "digest.h"
+#include "store/files.h"
+#include "store/store.h"
+
+static char directory[64];
+
+static int make_directory(void **state)
+{
+    (void)state;
+    (void)snprintf(directory, sizeof directory, "/tmp/h5pt-test-store-XXXXXX");
+    return mkdtemp(directory) ? 0 : -1;
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf -- %s", directory);
+    return system(command);
+}
+
+static struct job_record make_record(enum job_state state)
+{
+    struct job_record record = {.state = state, .created_ms = 5, .bytes = 7, .attempts = 2};
+    text_new_id(record.id);
+    (void)snprintf(record.filename, sizeof record.filename, "m\"o\xff.h5");
+    (void)snprintf(record.options.formats, sizeof record.options.formats, "pt,py");
+    return record;
+}
+
+static struct store *open_store(void)
+{
+    struct store *store = NULL;
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    assert_int_equal(store_open(directory, &store, &err), 0);
+    return store;
+}
+
+static void records_survive_and_are_compared(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    struct job_record record = make_record(JOB_QUEUED), stale = record, seen;
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    record.result = json_pack("{s:s}", "verdict", "converted");
+    assert_int_equal(store_create(store, &record, &err), 0);
+    assert_int_equal(store_create(store, &stale, &err), -1); /* the id is taken */
+    stale.revision = record.revision;
+
+    record.state = JOB_RUNNING;
+    assert_int_equal(store_update(store, &record, STORE_LAZY, NULL), 0);
+    err = (struct h5pt_error)H5PT_ERROR_INIT;
+    stale.state = JOB_CANCELED;
+    assert_int_equal(store_update(store, &stale, STORE_DURABLE, &err), -1);
+    assert_int_equal(err.code, H5PT_CONFLICT);
+    record.state = JOB_SUCCEEDED;
+    record.finished_ms = 99;
+    assert_int_equal(store_update(store, &record, STORE_DURABLE, NULL), 0);
+    store_close(store);
+
+    store = open_store();
+    assert_int_equal(store_read(store, record.id, &seen, NULL), 0);
+    assert_string_equal(seen.id, record.id);
+    assert_string_equal(seen.options.formats, "pt,py");
+    assert_string_equal(seen.filename, "m\"o?.h5");
+    assert_int_equal(seen.state, JOB_SUCCEEDED);
+    assert_int_equal(seen.finished_ms, 99);
+    assert_int_equal(seen.attempts, 2);
+    assert_int_equal(seen.revision, 3);
+    assert_true(json_equal(seen.result, record.result));
+    job_record_release(&seen);
+
+    err = (struct h5pt_error)H5PT_ERROR_INIT;
+    assert_int_equal(store_remove(store, record.id, NULL), 0);
+    assert_int_equal(store_read(store, record.id, &seen, &err), -1);
+    assert_int_equal(err.code, H5PT_NOT_FOUND);
+    err = (struct h5pt_error)H5PT_ERROR_INIT;
+    assert_int_equal(store_update(store, &record, STORE_DURABLE, &err), -1);
+    assert_int_equal(err.code, H5PT_CONFLICT);
+    job_record_release(&record);
+    store_close(store);
+}
+
+static void lists_are_filtered_and_in_order(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    struct job_record made[6], *seen;
+    size_t count;
+    for (int i = 0; i < 6; i++) {
+        made[i] = make_record(i % 2 ? JOB_SUCCEEDED : JOB_QUEUED);
+        made[i].id[9] = (char)('0' + i); /* ids of one millisecond are in random order */
+        made[i].finished_ms = i;
+        assert_int_equal(store_create(store, &made[i], NULL), 0);
+    }
+    const struct store_query newest = {.limit = 2};
+    assert_int_equal(store_list(store, &newest, &seen, &count, NULL), 0);
+    assert_int_equal(count, 2);
+    assert_true(strcmp(seen[0].id, seen[1].id) > 0);
+    store_free_records(seen, count);
+
+    const struct store_query queued = {.states = 1u << JOB_QUEUED, .oldest_first = true, .limit = SIZE_MAX};
+    assert_int_equal(store_list(store, &queued, &seen, &count, NULL), 0);
+    assert_int_equal(count, 3);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(seen[i].state, JOB_QUEUED);
+    assert_true(strcmp(seen[0].id, seen[1].id) < 0);
+    const struct store_query before = {.states = 1u << JOB_QUEUED, .before = seen[1].id, .limit = 10};
+    struct job_record *earlier;
+    size_t earlier_count;
+    assert_int_equal(store_list(store, &before, &earlier, &earlier_count, NULL), 0);
+    assert_int_equal(earlier_count, 1);
+    assert_string_equal(earlier[0].id, seen[0].id);
+    store_free_records(earlier, earlier_count);
+    store_free_records(seen, count);
+
+    const struct store_query old = {.states = 1u << JOB_SUCCEEDED, .finished_before_ms = 4, .limit = 10};
+    assert_int_equal(store_list(store, &old, &seen, &count, NULL), 0);
+    assert_int_equal(count, 2);
+    store_free_records(seen, count);
+    store_close(store);
+}
+
+static struct files *open_files(void)
+{
+    struct files *files = NULL;
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    assert_int_equal(files_open(directory, &files, &err), 0);
+    return files;
+}
+
+static bool exists(const char *format, const char *name)
+{
+    char path[256], tail[128];
+    (void)snprintf(tail, sizeof tail, "%s/%s", format, name);
+    (void)snprintf(path, sizeof path, "%s/%s", directory, tail);
+    return access(path, F_OK) == 0;
+}
+
+static void put(int dir, const char *name, const char *text)
+{
+    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    (void)close(fd);
+}
+
+static void uploads_are_kept_or_swept(void **state)
+{
+    (void)state;
+    struct files *files = open_files(), *second;
+    struct files_draft kept, lost;
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    int fd, other, input;
+    char byte, id[TEXT_ID_SIZE];
+    text_new_id(id);
+    assert_int_equal(files_open(directory, &second, &err), -1); /* one daemon at a time */
+    assert_int_equal(err.code, H5PT_CONFLICT);
+
+    assert_int_equal(files_new_upload(files, &kept, &fd, NULL), 0);
+    assert_int_equal(files_new_upload(files, &lost, &other, NULL), 0);
+    assert_int_equal(write(fd, "x", 1), 1);
+    assert_int_equal(files_keep_upload(files, &kept, fd, id, NULL), 0);
+    (void)close(fd);
+    (void)close(other);
+    assert_true(exists("inputs", id) && !exists("tmp", kept.name) && exists("tmp", lost.name));
+    files_close(files);
+
+    files = open_files();
+    assert_false(exists("tmp", lost.name));
+    assert_int_equal(files_open_input(files, id, &input, NULL), 0);
+    assert_int_equal(read(input, &byte, 1), 1);
+    (void)close(input);
+    files_drop_input(files, id);
+    assert_false(exists("inputs", id));
+    files_close(files);
+}
+
+static void outputs_appear_whole(void **state)
+{
+    (void)state;
+    struct files *files = open_files();
+    struct files_draft draft;
+    int dir, fd;
+    uint64_t bytes;
+    char id[TEXT_ID_SIZE];
+    text_new_id(id);
+    for (int round = 0; round < 2; round++) { /* the second takes the place of the first */
+        assert_int_equal(files_new_output(files, &draft, &dir, NULL), 0);
+        put(dir, "model.pt", round ? "second" : "one");
+        assert_int_equal(files_open_artifact(files, id, "model.pt", &fd, &bytes, NULL), round ? 0 : -1);
+        if (round)
+            (void)close(fd);
+        (void)close(dir);
+        assert_int_equal(files_keep_output(files, &draft, id, NULL), 0);
+    }
+    assert_int_equal(files_open_artifact(files, id, "model.pt", &fd, &bytes, NULL), 0);
+    assert_int_equal(bytes, 6);
+    (void)close(fd);
+    assert_int_equal(files_open_artifact(files, id, "..", &fd, &bytes, NULL), -1);
+    files_drop_output(files, id);
+    assert_false(exists("outputs", id));
+    files_close(files);
+}
+
+static void only_plain_files_are_outputs(void **state)
+{
+    (void)state;
+    static const char *const kinds[] = {"symlink", "fifo", "directory", "hard link"};
+    struct files *files = open_files();
+    char id[TEXT_ID_SIZE];
+    text_new_id(id);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct files_draft draft;
+        struct h5pt_error err = H5PT_ERROR_INIT;
+        int dir;
+        assert_int_equal(files_new_output(files, &draft, &dir, NULL), 0);
+        switch (i) {
+        case 0: assert_int_equal(symlinkat("/etc/passwd", dir, "model.pt"), 0); break;
+        case 1: assert_int_equal(mkfifoat(dir, "model.pt", 0600), 0); break;
+        case 2: assert_int_equal(mkdirat(dir, "model.pt", 0700), 0); break;
+        default: put(dir, "a", "a"); assert_int_equal(linkat(dir, "a", dir, "model.pt", 0), 0);
+        }
+        (void)close(dir);
+        assert_int_equal(files_keep_output(files, &draft, id, &err), -1);
+        assert_false(exists("outputs", id));
+        files_drop_draft(files, &draft);
+    }
+    files_close(files);
+}
+
+static bool want_inputs(void *context, const char *id, bool input)
+{
+    return input && strcmp(id, context) == 0;
+}
+
+static void what_nobody_knows_is_swept(void **state)
+{
+    (void)state;
+    struct files *files = open_files();
+    char ids[2][TEXT_ID_SIZE];
+    for (int i = 0; i < 2; i++) {
+        struct files_draft draft;
+        int fd;
+        text_new_id(ids[i]);
+        assert_int_equal(files_new_upload(files, &draft, &fd, NULL), 0);
+        assert_int_equal(files_keep_upload(files, &draft, fd, ids[i], NULL), 0);
+        (void)close(fd);
+        assert_int_equal(files_new_output(files, &draft, &fd, NULL), 0);
+        put(fd, "report.json", "{}");
+        (void)close(fd);
+        assert_int_equal(files_keep_output(files, &draft, ids[i], NULL), 0);
+    }
+    files_sweep(files, want_inputs, ids[0]);
+    assert_true(exists("inputs", ids[0]));
+    assert_false(exists("inputs", ids[1]) || exists("outputs", ids[0]) || exists("outputs", ids[1]));
+    files_close(files);
+}
+
+static void digests(void **state)
+{
+    (void)state;
+    char text[DIGEST_SIZE];
+    struct digest *digest = digest_new();
+    digest_add(digest, "a", 1);
+    digest_add(digest, "bc", 2);
+    digest_finish(digest, text);
+    digest_free(digest);
+    /* FIPS 180-2, appendix B.1 */
+    assert_string_equal(text, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    assert_true(digest_is_valid(text));
+    assert_false(digest_is_valid("ba78") || digest_is_valid(""));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(records_survive_and_are_compared),
+        cmocka_unit_test(lists_are_filtered_and_in_order),
+        cmocka_unit_test(uploads_are_kept_or_swept),
+        cmocka_unit_test(outputs_appear_whole),
+        cmocka_unit_test(only_plain_files_are_outputs),
+        cmocka_unit_test(what_nobody_knows_is_swept),
+        cmocka_unit_test(digests),
+    };
+    return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}
