@@ -127,8 +127,8 @@ static int write_text(struct conversion *c, const char *name, const char *text, 
     return status;
 }
 
-/* What an earlier conversion into the same directory left must not be taken for the result of this one. */
-static void remove_old(const struct conversion *c)
+/* What an earlier conversion into the same directory left, or a part of this one, must not be taken for its result. */
+static void remove_artifacts(const struct conversion *c)
 {
     static const char *const names[] = {pt_name, py_name, report_name};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -312,13 +312,14 @@ static int write_report(struct conversion *c, json_t **ret)
 
 static int run_stages(struct conversion *c)
 {
+    if (c->request->output_dir >= 0)
+        remove_artifacts(c);
     if (read_source(c) < 0 || (c->source && read_graph(c) < 0))
         return -1;
     if (!refused(c) && lower_graph(c) < 0)
         return -1;
     if (c->request->output_dir < 0)
         return finish(c);
-    remove_old(c);
     if (!refused(c) && (write_artifacts(c) < 0 || check_parity(c) < 0))
         return -1;
     return finish(c);
@@ -354,6 +355,8 @@ out:
     if (c.state_dict >= 0)
         (void)close(c.state_dict);
     if (request->output_dir >= 0) {
+        if (status < 0)
+            remove_artifacts(&c);
         discard(&c, pt_name);
         discard(&c, py_name);
         discard(&c, report_name);

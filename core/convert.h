@@ -63,7 +63,8 @@ struct convert_result {
 /* Converts (or, with output_dir -1, says whether it would). Returns 0 with a verdict and a report, also when the model is
  * refused or parity fails: then no artifact but report.json is left in output_dir. Artifacts appear under their names only
  * when complete. Returns -1 when there is nothing to report on: the file cannot be read as a Keras file (codes with exit 5),
- * or the machine failed (IO, DISK_FULL, OUT_OF_MEMORY). */
+ * or the machine failed (IO, DISK_FULL, OUT_OF_MEMORY). Whatever comes of it, the artifacts of an earlier conversion into the
+ * same directory are gone. */
 int convert_run(const struct convert_request *request, struct convert_result *ret, struct h5pt_error *err);
 
 /* "pt,py" into a set of formats; USAGE on an unknown name. */

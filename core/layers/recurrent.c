@@ -95,6 +95,7 @@ static bool read_inner(struct config_reader *reader, const char *key, struct rec
     }
     *c = (struct recurrent_config){.cell = (enum recurrent_cell)cell};
     read_cell(&inner_reader, c);
+    config_check_policy(&inner_reader);
     config_finish(&inner_reader);
     return true;
 }

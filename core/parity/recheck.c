@@ -82,6 +82,7 @@ int recheck_value(struct run *r, const struct keras_value *value, int c, struct 
         status = parity_compare(*side_at(&r->keras, value->id, c), again, &held->layout, ret, r->err);
     if (again && status == 0 && ret->ok) { /* go on from here */
         struct tensor **old = side_at(&r->torch, held->id, c);
+        r->torch.held += again->count - (*old)->count;
         tensor_free(*old);
         *old = again;
         s.tensors[held->id] = NULL;

@@ -77,16 +77,33 @@ def calibrate_batch_norm(model, x, rng):
     if not norms:
         return
     momenta = [layer.momentum for layer in norms]
+    dropouts = [layer for layer in model.layers if type(layer).__name__ == "Dropout"]
+    rates = [layer.rate for layer in dropouts]
     for layer in norms:
         layer.momentum = 0.0
+    for layer in dropouts:  # dropped branches would not be there in the statistics
+        layer.rate = 0.0
     model(x, training=True)
+    for layer, rate in zip(dropouts, rates):
+        layer.rate = rate
     for layer, momentum in zip(norms, momenta):
         layer.momentum = momentum
         weights = dict(zip([role(v) for v in layer.weights], layer.get_weights()))
+        # A channel that hardly varies on x would blow up whatever else comes its way.
+        variance = weights["moving_variance"]
+        weights["moving_variance"] = np.maximum(variance, 0.5 * variance.mean())
         spread = np.sqrt(weights["moving_variance"] + layer.epsilon)
         weights["moving_mean"] = weights["moving_mean"] + rng.normal(0, 0.2, spread.shape) * spread
         weights["moving_variance"] = weights["moving_variance"] * rng.uniform(0.5, 1.5, spread.shape)
         layer.set_weights([weights[role(v)] for v in layer.weights])
+
+
+def soften_gates(model):
+    """Keep sigmoid gates off their flat ends: random ones switch channels on and off and make rounding large."""
+    for layer in model.layers:
+        if getattr(layer, "activation", None) is keras.activations.sigmoid:
+            kernel, *rest = layer.get_weights()
+            layer.set_weights([kernel * 0.05, *rest])
 
 
 def scale_head(model, x):
@@ -116,6 +133,7 @@ def make(name, args):
     count = {"classic": 64, "VGG16": 2}.get(name, 4)
     x = random_images(rng, (max(count, 4), *model.input_shape[1:]), top)
     randomise(model, rng)
+    soften_gates(model)
     calibrate_batch_norm(model, x, rng)
     scale_head(model, x)
     x = x[:count]

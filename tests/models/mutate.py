@@ -29,7 +29,7 @@ MEDIA_TYPE = "application/x-hdf5"
 BUSY = (429, 503)  # asked to come again, with Retry-After
 REFUSALS = (400, 413, 415, 422)
 CRASHED = (500, "WORKER_CRASHED")  # the child that did the work died, and the answer says so
-PARITY_HEADER = "h5pt-parity"
+PARITY_HEADER = "h5pt-parity-ok"
 
 
 # -- mutations: each takes the bytes (a bytearray, changed in place) and a random.Random
@@ -152,7 +152,7 @@ class Client:
 def job_answer(status, job):
     """A finished job in the terms of a synchronous answer."""
     if job.get("state") == "succeeded":
-        return 200, {PARITY_HEADER: "ok" if job["result"]["parity"]["ok"] is True else "failed"}, b""
+        return 200, {PARITY_HEADER: "true" if job["parity"]["ok"] is True else "false"}, b""
     error = job.get("error") or {}
     return error.get("status", status), {"content-type": "application/problem+json"}, json.dumps(error).encode()
 
@@ -161,7 +161,7 @@ def judge(status, headers, body):
     """(what to count the answer as, what is wrong with it or None)."""
     if status == 200:
         parity = headers.get(PARITY_HEADER, "")
-        return "200 converted", None if parity.split(";")[0].strip() == "ok" else "converted, but parity is %r" % parity
+        return "200 converted", None if parity == "true" else "converted, but parity is %r" % parity
     if status not in (*REFUSALS, CRASHED[0]):
         return str(status), "status %d is not documented for this" % status
     try:
