@@ -70,13 +70,29 @@ static void check_description(const struct source_tensor *source, const struct r
 static void rearrangements_are_described(void **state)
 {
     (void)state;
-    check_description(&kernel, &(struct rearrangement){{4, {3, 3, 1, 8}}, {3, 2, 0, 1}, {4, {8, 1, 3, 3}}},
-                      "permute(3,2,0,1)");
-    check_description(&kernel, &(struct rearrangement){{4, {3, 3, 1, 8}}, {0, 1, 2, 3}, {4, {3, 3, 1, 8}}}, "as is");
-    check_description(&kernel, &(struct rearrangement){{4, {3, 3, 1, 8}}, {0, 1, 2, 3}, {2, {9, 8}}}, "view(9,8)");
-    check_description(&dense, &(struct rearrangement){{4, {2, 3, 2, 5}}, {3, 2, 0, 1}, {2, {5, 12}}},
+    check_description(
+        &kernel, &(struct rearrangement){.view = {4, {3, 3, 1, 8}}, .axes = {3, 2, 0, 1}, .shape = {4, {8, 1, 3, 3}}},
+        "permute(3,2,0,1)");
+    check_description(
+        &kernel, &(struct rearrangement){.view = {4, {3, 3, 1, 8}}, .axes = {0, 1, 2, 3}, .shape = {4, {3, 3, 1, 8}}},
+        "as is");
+    check_description(&kernel,
+                      &(struct rearrangement){.view = {4, {3, 3, 1, 8}}, .axes = {0, 1, 2, 3}, .shape = {2, {9, 8}}},
+                      "view(9,8)");
+    check_description(&dense,
+                      &(struct rearrangement){.view = {4, {2, 3, 2, 5}}, .axes = {3, 2, 0, 1}, .shape = {2, {5, 12}}},
                       "view(2,3,2,5).permute(3,2,0,1)");
-    check_description(NULL, &(struct rearrangement){{1, {5}}, {0}, {1, {5}}}, "constant");
+    const struct source_tensor gates = {.name = "gru/bias:0", .shape = {2, {2, 6}}};
+    check_description(&gates,
+                      &(struct rearrangement){.view = {2, {3, 2}},
+                                              .axes = {0, 1},
+                                              .shape = {1, {6}},
+                                              .part = true,
+                                              .offset = 6,
+                                              .order_count = 3,
+                                              .order = {1, 0, 2}},
+                      "from 6.view(3,2).order(1,0,2)");
+    check_description(NULL, &(struct rearrangement){.view = {1, {5}}, .axes = {0}, .shape = {1, {5}}}, "constant");
 }
 
 static void the_dump_has_a_line_for_everything(void **state)
@@ -104,7 +120,7 @@ static void the_dump_has_a_line_for_everything(void **state)
          .source = &kernel,
          .dtype = DTYPE_F32,
          .shape = {4, {8, 1, 3, 3}},
-         .rearrangement = {{4, {3, 3, 1, 8}}, {3, 2, 0, 1}, {4, {8, 1, 3, 3}}}},
+         .rearrangement = {.view = {4, {3, 3, 1, 8}}, .axes = {3, 2, 0, 1}, .shape = {4, {8, 1, 3, 3}}}},
         {.name = "conv.bias", .dtype = DTYPE_F32, .shape = {1, {8}}, .is_buffer = true},
     };
     struct torch_interface input = {.name = "image", .value = 0, .axes = {0, 3, 1, 2}, .permuted = true};
