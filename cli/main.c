@@ -14,7 +14,7 @@ static const struct {
     {"convert", cli_convert, "convert a Keras model file to PyTorch"},
     {"inspect", cli_inspect, "say what is in a file and whether it would convert"},
     {"layers", cli_layers, "list the Keras layers that are supported"},
-    {"healthcheck", cli_healthcheck, "ask a running h5ptd whether it is ready"},
+    {"healthcheck", cli_healthcheck, "ask a running h5ptd whether it is alive"},
 };
 
 static void print_help(FILE *out)

@@ -79,8 +79,11 @@ static json_t *activation_list(void)
 {
     json_t *list = json_array();
     const char *names;
-    for (size_t i = 0; (names = activation_names(i)); i++)
-        (void)json_array_extend(list, word_list(names));
+    for (size_t i = 0; (names = activation_names(i)); i++) {
+        json_t *words = word_list(names);
+        (void)json_array_extend(list, words);
+        json_decref(words);
+    }
     return list;
 }
 

@@ -112,16 +112,20 @@ static int parameter_place(const struct torch_parameter *p)
     return strchr(p->name, '.') ? 2 : p->is_buffer ? 1 : 0;
 }
 
-/* Gives the marked parameters their new ids, place by place. Returns how many there are. */
-static int order_parameters(const struct torch_graph *g, int *marks)
+/* Gives the parameters of the wanted nodes their new ids, place by place, in the order in which the nodes use them: that of the
+ * modules in model.py. -1 for the others. Returns how many there are. */
+static int order_parameters(const struct torch_graph *g, const int *nodes, int *ids)
 {
     int n = 0;
     for (int i = 0; i < g->parameter_count; i++)
-        marks[i] = marks[i] ? -2 : -1;
+        ids[i] = -1;
     for (int place = 0; place < 3; place++)
-        for (int i = 0; i < g->parameter_count; i++)
-            if (marks[i] == -2 && parameter_place(&g->parameters[i]) == place)
-                marks[i] = n++;
+        for (int i = 0; i < g->node_count; i++)
+            for (int k = 0; nodes[i] >= 0 && k < g->nodes[i].parameter_count; k++) {
+                int p = g->nodes[i].parameters[k];
+                if (ids[p] < 0 && parameter_place(&g->parameters[p]) == place)
+                    ids[p] = n++;
+            }
     return n;
 }
 
@@ -178,11 +182,9 @@ int lowering_prune(struct lowering *l, int **ret_map)
             values[node->output + k] = 1;
         for (int k = 0; k < node->input_count; k++)
             values[node->inputs[k]] = 1;
-        for (int k = 0; k < node->parameter_count; k++)
-            parameters[node->parameters[k]] = 1;
     }
     int value_count = renumber(values, g->value_count), node_count = renumber(nodes, g->node_count);
-    int parameter_count = order_parameters(g, parameters);
+    int parameter_count = order_parameters(g, nodes, parameters);
     for (int i = 0; i < g->node_count; i++) {
         if (nodes[i] < 0)
             continue;

@@ -134,7 +134,7 @@ def test_a_full_queue(start_daemon, gate, model):
     assert daemon.get("/readyz").json() == {"status": "ready", "queued": 0, "running": 0}
 
 
-CLEAR = {200, 415, 422, 500}
+CLEAR = {200, 415, 422}
 
 
 def test_mutations(daemon, model):
@@ -146,8 +146,6 @@ def test_mutations(daemon, model):
             mutant[rng.randrange(len(mutant))] = rng.randrange(256)
         answer = daemon.post("/v1/convert?wait=60&parity=quick", bytes(mutant))
         assert answer.status_code in CLEAR, answer.text
-        if answer.status_code == 500:
-            assert answer.json()["code"] == "WORKER_CRASHED"
     assert daemon.get("/livez").status_code == 200
 
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "convert.h"
+#include "layers/layer.h"
 
 static char output_path[128];
 
@@ -305,6 +306,35 @@ static void options_are_parsed(void **state)
     assert_int_equal(parity, CONVERT_PARITY_OFF);
 }
 
+static bool holds(const json_t *list, const char *text)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(json_string_value(json_array_get(list, i)), text) == 0)
+            return true;
+    return false;
+}
+
+static void capabilities_are_those_of_the_tables(void **state)
+{
+    (void)state;
+    json_t *all = convert_capabilities();
+    const json_t *layers = json_object_get(all, "layers");
+    size_t count = 0;
+    for (const struct layer_class *class; (class = layer_class_at(count)); count++) {
+        const json_t *row = json_array_get(layers, count);
+        assert_string_equal(text_at(row, "class"), class->name);
+        assert_true(json_array_size(json_object_get(row, "versions")) > 0);
+    }
+    assert_true(count > 50);
+    assert_int_equal(json_array_size(layers), count);
+    assert_true(holds(json_object_get(all, "activations"), "relu") && holds(json_object_get(all, "activations"), "silu"));
+    assert_true(holds(json_object_get(all, "formats"), "pt") && holds(json_object_get(all, "parity"), "quick"));
+    json_decref(all);
+    json_t *version = convert_version();
+    assert_true(json_object_size(json_object_get(version, "libraries")) >= 3);
+    json_decref(version);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +351,7 @@ int main(void)
         cmocka_unit_test(stages_come_in_order),
         cmocka_unit_test(conversions_can_be_repeated),
         cmocka_unit_test(options_are_parsed),
+        cmocka_unit_test(capabilities_are_those_of_the_tables),
     };
     return cmocka_run_group_tests(tests, begin_files, end_files);
 }

@@ -215,6 +215,29 @@ static void a_shared_layer_is_one_module(void **state)
     reading_close(&r);
 }
 
+/* The inner model is called twice; of the first call only `q` is needed, of the second only `p`, so that q comes first. The
+ * weights are listed as model.py makes the modules. */
+static void parameters_are_in_the_order_of_the_modules(void **state)
+{
+    (void)state;
+    struct reading r;
+    WRITE_MODEL("order", "2.15.0",
+                FUNCTIONAL(INPUT("a", "4") ",{'class_name':'Functional','name':'inner','config':{'name':'inner','layers':["
+                           INPUT("i", "4") "," CALLED("Dense", "p", ",'units':4,'use_bias':false", NODE2("i", "0")) ","
+                           CALLED("Dense", "q", ",'units':4,'use_bias':false", NODE2("i", "0"))
+                           "],'input_layers':[['i',0,0]],'output_layers':[['p',0,0],['q',0,0]]},'inbound_nodes':["
+                           NODE2("a", "0") ",[['inner',1,1,{}]]]}",
+                           REF("a", "0", "0"), REF("inner", "2", "0")),
+                {"inner", "p/kernel:0", 2, {4, 4}, NULL}, {"inner", "q/kernel:0", 2, {4, 4}, NULL});
+    reading_lower(&r, "order");
+    assert_int_equal(r.graph.node_count, 2);
+    assert_string_equal(r.graph.nodes[0].module, "inner_q");
+    assert_string_equal(r.graph.parameters[0].name, "inner_q.weight");
+    assert_string_equal(r.graph.parameters[1].name, "inner_p.weight");
+    assert_int_equal(r.graph.nodes[0].parameters[0], 0);
+    reading_close(&r);
+}
+
 /* ---- names ---- */
 
 static void names_are_good_attributes(void **state)
@@ -290,6 +313,7 @@ int main(void)
         cmocka_unit_test(every_value_has_its_counterpart),
         cmocka_unit_test(what_nobody_needs_is_left_out),
         cmocka_unit_test(a_shared_layer_is_one_module),
+        cmocka_unit_test(parameters_are_in_the_order_of_the_modules),
         cmocka_unit_test(names_are_good_attributes),
         cmocka_unit_test(the_class_is_named_after_the_model),
     };

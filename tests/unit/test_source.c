@@ -220,7 +220,7 @@ static void build_v3(void)
     (void)H5Gclose(group_new(file, "vars"));
     hid_t dense = group_new(file, "layers/dense/vars");
     for (int i = 0; i <= 10; i++) {
-        char name[8];
+        char name[16];
         (void)snprintf(name, sizeof name, "%d", i);
         write_floats(dense, name, 0, NULL, (const float[]){(float)i});
     }

@@ -635,7 +635,7 @@ static void build_heaps(void)
     (void)H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
     hid_t file = model_new("dense_attributes", H5P_DEFAULT, access);
     for (int i = 0; i < 10; i++) {
-        char name[8];
+        char name[16];
         (void)snprintf(name, sizeof name, "more%d", i);
         write_text(file, name, "x");
     }
