@@ -182,15 +182,29 @@ static void show_progress(void *context, enum convert_stage stage, double fracti
     (void)fflush(stderr);
 }
 
+/* A text that came from the file: nothing in it may speak to the terminal. */
+static void print_text(const json_t *object, const char *key, const char *absent)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    for (text = text ? text : absent; *text; text++) {
+        const unsigned char *c = (const unsigned char *)text;
+        bool two_byte_control = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0;
+        (void)putchar(c[0] < ' ' || c[0] == 127 || two_byte_control ? '?' : c[0]);
+        text += two_byte_control;
+    }
+}
+
 static void print_findings(const json_t *list)
 {
     size_t i;
     const json_t *item;
     json_array_foreach(list, i, item)
     {
-        const char *layer = json_string_value(json_object_get(item, "layer"));
-        (void)printf("  %s %s%s%s\n", json_string_value(json_object_get(item, "code")), layer, *layer ? ": " : "",
-                     json_string_value(json_object_get(item, "message")));
+        (void)printf("  %s ", json_string_value(json_object_get(item, "code")));
+        print_text(item, "layer", "");
+        (void)printf("%s", json_string_length(json_object_get(item, "layer")) ? ": " : "");
+        print_text(item, "message", "");
+        (void)printf("\n");
     }
 }
 
@@ -205,22 +219,24 @@ static void print_parity(const json_t *parity)
                  json_number_value(json_object_get(parity, "max_abs")),
                  json_number_value(json_object_get(parity, "max_rel")), json_array_size(json_object_get(parity, "cases")));
     const json_t *divergence = json_object_get(parity, "first_divergence");
-    if (json_is_object(divergence))
-        (void)printf("  the two part at layer %s (%s), inputs \"%s\"\n",
-                     json_string_value(json_object_get(divergence, "layer")),
-                     json_string_value(json_object_get(divergence, "class")),
-                     json_string_value(json_object_get(divergence, "case")));
+    if (!json_is_object(divergence))
+        return;
+    (void)printf("  the two part at layer ");
+    print_text(divergence, "layer", "");
+    (void)printf(" (%s), inputs \"%s\"\n", json_string_value(json_object_get(divergence, "class")),
+                 json_string_value(json_object_get(divergence, "case")));
 }
 
 static void print_summary(const struct arguments *a, const json_t *report)
 {
     const json_t *source = json_object_get(report, "source"), *model = json_object_get(report, "model");
-    const char *version = json_string_value(json_object_get(source, "keras_version"));
     const char *verdict = json_string_value(json_object_get(report, "verdict"));
     bool converts = strcmp(verdict, "converted") == 0;
-    (void)printf("%s: %s of Keras %s, %lld layers, %lld parameters\n", a->input,
-                 json_string_value(json_object_get(source, "class")), version ? version : "1",
-                 (long long)json_integer_value(json_object_get(model, "layers")),
+    (void)printf("%s: ", a->input);
+    print_text(source, "class", "weights");
+    (void)printf(" of Keras ");
+    print_text(source, "keras_version", "1");
+    (void)printf(", %lld layers, %lld parameters\n", (long long)json_integer_value(json_object_get(model, "layers")),
                  (long long)json_integer_value(json_object_get(model, "parameters")));
     if (a->output)
         print_parity(json_object_get(report, "parity"));

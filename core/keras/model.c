@@ -113,7 +113,7 @@ int keras_model_read(const struct source *source, const char *architecture, stru
         status = h5pt_fail_memory(&local);
     json_decref(b.keep);
     if (status < 0 && h5pt_code_exit(local.code) == h5pt_code_exit(H5PT_UNSUPPORTED_LAYER)) {
-        findings_add_error(refusals, "", &local);
+        findings_add(refusals, local.code, local.where, "", "%s", local.message);
         return 0;
     }
     if (status < 0 && err && !err->code)

@@ -7,11 +7,8 @@
 void parity_worsen(struct parity_error *into, const struct parity_error *other)
 {
     into->ok = into->ok && other->ok;
-    /* A NaN stands for numbers that cannot be compared: it stays. */
-    if (!(other->max_abs <= into->max_abs))
-        into->max_abs = other->max_abs;
-    if (!(other->max_rel <= into->max_rel))
-        into->max_rel = other->max_rel;
+    into->max_abs = fmax(into->max_abs, other->max_abs);
+    into->max_rel = fmax(into->max_rel, other->max_rel);
 }
 
 /* The torch tensor in Keras order (owned by the caller), or NULL without memory. */

@@ -22,6 +22,21 @@ CONVERTED, REFUSED = 0, 3
 # Ordinary CNNs: whoever reads their model.py expects NCHW from end to end.
 ORDINARY = re.compile(r"/compose/(classic_cnn|inverted_residual|residual|unet)_|/made/(efficientnet_block|inception_same_pools)$")
 
+# What a person must be told, by the name of the case.
+REASONS = {
+    "custom_activation": "UNSUPPORTED_ACTIVATION",
+    "custom_layer": "UNSUPPORTED_LAYER",
+    "hashing_int": "UNSUPPORTED_LAYER",
+    "int8": "UNSUPPORTED_CONFIG",
+    "lambda_python": "UNSUPPORTED_LAYER",
+    "no_architecture": "WEIGHTS_WITHOUT_ARCHITECTURE",
+    "saved_model_layer": "UNSUPPORTED_LAYER",
+    "several_reasons": "UNSUPPORTED_LAYER",
+    "string_input": "UNSUPPORTED_DTYPE",
+    "subclassed": "WEIGHTS_WITHOUT_ARCHITECTURE",
+    "training_true": "UNSUPPORTED_CALL_ARGUMENT",
+}
+
 
 def read_index():
     with open(os.path.join(HERE, "INDEX.tsv")) as file:
@@ -131,7 +146,9 @@ def test_refuses(case, h5pt, schema, tmp_path):
     report = convert(h5pt, case, tmp_path, REFUSED)
     schema.validate(report)
     assert report["verdict"] == "refused" and report["refusals"]
-    assert all(reason["code"] and reason["message"] for reason in report["refusals"])
+    assert all(reason["message"] for reason in report["refusals"])
+    codes = {reason["code"] for reason in report["refusals"]}
+    assert REASONS[re.sub(r"_\d+$", "", os.path.basename(case))] in codes
     named = {reason["layer"] for reason in report["refusals"]}
     assert set(meta.get("refused", [])) <= named, "every layer that is not supported must be named at once"
     assert not [name for name in os.listdir(tmp_path) if name != "report.json"], "a refusal must leave the report alone"

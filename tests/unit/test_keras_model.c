@@ -206,6 +206,31 @@ static void keras3_output_of_the_first_call(void **state)
                             "  output %2 d\n");
 }
 
+/* Only call 1 of two is used, so that the numbers themselves do not tell how to count; `of` is the input of the call meant. */
+static void check_ambiguous(const char *version, const char *config, const char *of)
+{
+    struct reading r;
+    WRITE_MODEL("ambiguous", version, config, INNER_WEIGHTS);
+    reading_open(&r, "ambiguous");
+    expect_refusals(&r, "");
+    assert_int_equal(r.model.call_count, 3); /* two inputs, one Dense */
+    assert_string_equal(r.model.calls[2]->inputs[0]->call->layer->name, of);
+    reading_close(&r);
+}
+
+#define OF_TWO(class, config, nodes)                                                                                          \
+    FUNCTIONAL(INPUT("a", "4") "," INPUT("b", "4") ",{'class_name':'" class "','name':'inner','config':" config               \
+               ",'inbound_nodes':[" nodes "]}",                                                                               \
+               REF("a", "0", "0") "," REF("b", "0", "0"), REF("inner", "1", "0"))
+
+static void the_writer_decides_where_numbers_do_not(void **state)
+{
+    (void)state;
+    check_ambiguous("2.15.0", OF_TWO("Functional", INNER_FUNCTIONAL, NODE2("a", "0") "," NODE2("b", "0")), "a");
+    check_ambiguous("3.6.0", OF_TWO("Functional", INNER_FUNCTIONAL, NODE3("a", "0") "," NODE3("b", "0")), "a");
+    check_ambiguous("3.6.0", OF_TWO("Sequential", INNER, NODE3("a", "0") "," NODE3("b", "0")), "b");
+}
+
 static void models_in_models_keep_their_paths(void **state)
 {
     (void)state;
@@ -565,6 +590,7 @@ int main(void)
         cmocka_unit_test(keras2_may_count_from_zero),
         cmocka_unit_test(keras3_counts_in_two_ways),
         cmocka_unit_test(keras3_output_of_the_first_call),
+        cmocka_unit_test(the_writer_decides_where_numbers_do_not),
         cmocka_unit_test(models_in_models_keep_their_paths),
         cmocka_unit_test(a_frozen_model_freezes_its_layers),
         cmocka_unit_test(keras_3_2_lost_the_calls_of_shared_layers),
