@@ -61,6 +61,8 @@ static const char *source_format(const struct source *source)
         return "h5-weights";
     case SOURCE_WEIGHTS_V3:
         return "weights.h5";
+    case SOURCE_ARCHIVE:
+        return "keras";
     }
     return "unknown";
 }

@@ -224,6 +224,8 @@ static int bind_entry(struct builder *b, struct network_layer *entry)
 
 int bind_weights(struct builder *b, struct network *root)
 {
+    if (source_is_numbered(b->source))
+        return bind_numbered(b, root);
     for (size_t i = 0; i < root->layer_count; i++)
         if (bind_entry(b, &root->layers[i]) < 0)
             return -1;

@@ -55,6 +55,12 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
     if (grow(b, &b->model->layers, b->model->layer_count, &b->layer_capacity) < 0)
         return -1;
     b->model->layers[b->model->layer_count++] = layer;
+    if (layer->registered) {
+        findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "registered_name",
+                     "The class \"%.80s\" is the user's own: what it computes is code that is not in the file",
+                     layer->registered);
+        return 0;
+    }
     const struct layer_class *class = is_operation(b, layer) ? layer_operation_find(layer->class_name)
                                                                   : layer_class_find(layer->class_name);
     if (!class) {

@@ -25,5 +25,7 @@ bool build_output_masked(struct builder *b, const struct keras_call *call, const
 
 /* Binds the weights of every called layer. -1: b->err. */
 int bind_weights(struct builder *b, struct network *root);
+/* The same for a file of numbered variables (bind_numbered.c). */
+int bind_numbered(struct builder *b, struct network *root);
 
 #endif

@@ -25,9 +25,12 @@ struct keras_version keras_version_parse(const char *text)
 }
 
 /* Files that other sentences of Keras apply to than the ones that are implemented. */
-static void check_writer(struct builder *b)
+static void check_writer(struct builder *b, const char *version)
 {
-    const char *version = source_keras_version(b->source), *backend = source_backend(b->source);
+    const char *backend = source_backend(b->source);
+    if (!backend)
+        backend = json_string_value(json_object_get(b->model->json, "backend"));
+    b->model->version = keras_version_parse(version);
     b->model->version.tensorflow = !backend || strcmp(backend, "tensorflow") == 0;
     struct keras_version v = b->model->version;
     if (v.major < 2)
@@ -64,14 +67,18 @@ static int read_network(struct builder *b)
     return bind_weights(b, root);
 }
 
-/* Weights alone, and weights in the numbered form of Keras 3, are told apart for the person who reads it. */
+/* The version of the file, else of the configuration. Keras 3 does not write it into model.to_json(), but names the module of
+ * each class there. */
+static const char *find_version(const struct builder *b)
+{
+    const char *version = source_keras_version(b->source);
+    if (!version)
+        version = json_string_value(json_object_get(b->model->json, "keras_version"));
+    return version || !json_object_get(b->model->json, "registered_name") ? version : "3";
+}
+
 static bool refuse_without_architecture(struct builder *b, const char *text)
 {
-    if (source_kind(b->source) == SOURCE_WEIGHTS_V3) {
-        findings_add(b->refusals, H5PT_UNSUPPORTED_FORMAT, "", "",
-                     "The file is a .weights.h5 of numbered variables; save the whole model (model.save(\"model.h5\"))");
-        return true;
-    }
     if (text)
         return false;
     findings_add(b->refusals, H5PT_WEIGHTS_WITHOUT_ARCHITECTURE, "", "model_config",
@@ -84,7 +91,7 @@ int keras_model_read(const struct source *source, const char *architecture, stru
                      struct findings *refusals, struct findings *warnings, struct keras_model *ret, struct h5pt_error *err)
 {
     struct h5pt_error local = H5PT_ERROR_INIT;
-    *ret = (struct keras_model){.arena = arena, .version = keras_version_parse(source_keras_version(source))};
+    *ret = (struct keras_model){.arena = arena};
     struct builder b = {
         .source = source,
         .arena = arena,
@@ -102,7 +109,7 @@ int keras_model_read(const struct source *source, const char *architecture, stru
     if (refuse_without_architecture(&b, text))
         return 0;
     ret->json = json_parse(text, length, "model_config", &local);
-    check_writer(&b);
+    check_writer(&b, find_version(&b));
     int status = -1;
     if (ret->json && (b.keep = json_array()))
         status = read_network(&b);

@@ -50,6 +50,7 @@ struct keras_layer {
     int call_count;                  /* more than one: the layer is shared */
     int weight_count;
     struct keras_weight weights[LAYER_MAX_WEIGHTS];
+    const char *registered;          /* registered_name of a class that is not Keras' own ("Package>Name"), or NULL */
     bool operation;                  /* an operation of a Keras 3 graph, no layer */
     bool prepared;                   /* class found and configuration read */
     bool built;                      /* weights declared and bound */

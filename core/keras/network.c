@@ -124,6 +124,14 @@ static struct keras_layer *layer_new(struct builder *b, const struct network *ne
     return layer;
 }
 
+/* The registered name of a class that is not Keras' own, or NULL. The name alone would not tell: anybody may call a class
+ * "Dense". Keras registers its own classes without a package, if at all. */
+static const char *custom_name(const json_t *json)
+{
+    const char *registered = json_string_value(json_object_get(json, "registered_name"));
+    return registered && strchr(registered, '>') ? registered : NULL;
+}
+
 /* Reads entry `position` of config.layers. */
 static int read_layer(struct builder *b, struct network *network, const json_t *json, size_t position, int depth)
 {
@@ -154,7 +162,10 @@ static int read_layer(struct builder *b, struct network *network, const json_t *
     if (!json_is_object(config))
         return h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, name, "The settings of layer \"%s\" are not an object", name);
     entry->layer = layer_new(b, network, entry);
-    return entry->layer ? 0 : -1;
+    if (!entry->layer)
+        return -1;
+    entry->layer->registered = custom_name(json);
+    return 0;
 }
 
 /* The range of node indices that references to each layer use. */

@@ -152,7 +152,7 @@ static int check_shape(const struct hdf5_file *file, struct hdf5_dataset *d, con
 
 static int fail_unwritten(const struct hdf5_file *file, const char *path, struct h5pt_error *err)
 {
-    if (file->read_errno)
+    if (*file->bytes.read_errno)
         return hdf5_fail(file, err, path, "The dataset cannot be read");
     return h5pt_fail(err, H5PT_H5_UNWRITTEN_DATASET, path,
                      "The dataset was declared but its elements were never (or not all) written");

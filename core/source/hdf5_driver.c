@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A virtual file driver that reads one file descriptor and can do nothing else. Bytes behind the end of the file are an
  * error, never zeros. */
-#include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "source/hdf5_file.h"
 
@@ -13,31 +11,15 @@
 
 struct driver_file {
     H5FD_t base; /* HDF5 keeps its own fields here; must be first */
-    struct hdf5_bytes bytes;
+    struct source_bytes bytes;
     haddr_t eoa;
 };
-
-bool hdf5_read_bytes(const struct hdf5_bytes *bytes, uint64_t address, uint64_t size, void *buffer)
-{
-    if (address > bytes->size || size > bytes->size - address)
-        return false;
-    for (uint64_t done = 0; done < size;) {
-        ssize_t n = pread(bytes->fd, (char *)buffer + done, size - done, (off_t)(address + done));
-        if (n > 0) {
-            done += (uint64_t)n;
-        } else if (n == 0 || errno != EINTR) {
-            *bytes->read_errno = n ? errno : EIO; /* EIO: the file was cut while it was read */
-            return false;
-        }
-    }
-    return true;
-}
 
 static H5FD_t *driver_open(const char *name, unsigned flags, hid_t access, haddr_t max_address)
 {
     (void)name;
     (void)max_address;
-    const struct hdf5_bytes *bytes = H5Pget_driver_info(access);
+    const struct source_bytes *bytes = H5Pget_driver_info(access);
     if (!bytes || (flags & (H5F_ACC_RDWR | H5F_ACC_CREAT | H5F_ACC_TRUNC)))
         return NULL;
     struct driver_file *f = calloc(1, sizeof *f);
@@ -83,7 +65,7 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
 {
     (void)type;
     (void)transfer;
-    return hdf5_read_bytes(&((const struct driver_file *)file)->bytes, address, size, buffer) ? 0 : -1;
+    return source_bytes_read(&((const struct driver_file *)file)->bytes, address, size, buffer) ? 0 : -1;
 }
 
 static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t address, size_t size,
@@ -108,7 +90,7 @@ hid_t hdf5_driver_register(void)
         .name = "h5pt_descriptor",
         .maxaddr = INT64_MAX,
         .fc_degree = H5F_CLOSE_STRONG,
-        .fapl_size = sizeof(struct hdf5_bytes),
+        .fapl_size = sizeof(struct source_bytes),
         .open = driver_open,
         .close = driver_close,
         .query = driver_query,

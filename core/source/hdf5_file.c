@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/size.h"
 #include "source/hdf5_file.h"
@@ -39,8 +38,8 @@ int hdf5_fail(const struct hdf5_file *file, struct h5pt_error *err, const char *
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (file->read_errno) {
-        errno = file->read_errno;
+    if (*file->bytes.read_errno) {
+        errno = *file->bytes.read_errno;
         return h5pt_fail_errno(err, H5PT_IO, where, "%s", text);
     }
     return h5pt_fail(err, H5PT_H5_CORRUPT, where, "%s%s%s%s", text, *explanation ? " (HDF5: " : "", explanation,
@@ -70,13 +69,12 @@ static int set_up_library(struct h5pt_error *err)
 }
 
 /* The signature stands at 0, or behind a user block at 512, 1024, 2048, … */
-static int find_signature(const struct hdf5_bytes *bytes, uint64_t *ret_base, struct h5pt_error *err)
+static int find_signature(const struct source_bytes *bytes, uint64_t *ret_base, struct h5pt_error *err)
 {
-    static const char signature[8] = "\x89HDF\r\n\x1a\n", archive[4] = "PK\x03\x04";
-    char head[sizeof signature] = "";
+    static const char signature[8] = "\x89HDF\r\n\x1a\n";
     for (uint64_t at = 0; at < bytes->size && bytes->size - at >= sizeof signature; at = at ? 2 * at : 512) {
         char here[sizeof signature];
-        if (!hdf5_read_bytes(bytes, at, sizeof here, here)) {
+        if (!source_bytes_read(bytes, at, sizeof here, here)) {
             errno = *bytes->read_errno;
             return h5pt_fail_errno(err, H5PT_IO, NULL, "The file cannot be read");
         }
@@ -84,14 +82,9 @@ static int find_signature(const struct hdf5_bytes *bytes, uint64_t *ret_base, st
             *ret_base = at;
             return 0;
         }
-        if (at == 0)
-            memcpy(head, here, sizeof head);
     }
     if (bytes->size == 0)
         return h5pt_fail(err, H5PT_NOT_HDF5, NULL, "The file is empty");
-    if (memcmp(head, archive, sizeof archive) == 0)
-        return h5pt_fail(err, H5PT_UNSUPPORTED_FORMAT, NULL,
-                         "The file is a zip, such as a .keras archive; save the model as .h5 to convert it");
     return h5pt_fail(err, H5PT_NOT_HDF5, NULL, "The file does not hold the signature of HDF5");
 }
 
@@ -126,16 +119,11 @@ static int check_sizes(const struct hdf5_file *file, struct h5pt_error *err)
     return rc;
 }
 
-int hdf5_open(struct hdf5_file *file, int fd, const struct source_limits *limits, struct arena *arena,
-              struct h5pt_error *err)
+int hdf5_open(struct hdf5_file *file, const struct source_bytes *bytes, const struct source_limits *limits,
+              struct arena *arena, struct h5pt_error *err)
 {
-    struct stat st;
-    *file = (struct hdf5_file){.id = H5I_INVALID_HID, .driver = H5I_INVALID_HID, .limits = limits, .arena = arena};
-    if (fstat(fd, &st) < 0)
-        return h5pt_fail_errno(err, H5PT_IO, NULL, "The file cannot be read");
-    if (!S_ISREG(st.st_mode))
-        return h5pt_fail(err, H5PT_IO, NULL, "The input is not a regular file");
-    file->bytes = (struct hdf5_bytes){.fd = fd, .size = (uint64_t)st.st_size, .read_errno = &file->read_errno};
+    *file = (struct hdf5_file){
+        .id = H5I_INVALID_HID, .driver = H5I_INVALID_HID, .bytes = *bytes, .limits = limits, .arena = arena};
     if (find_signature(&file->bytes, &file->base, err) < 0)
         return -1;
     if (set_up_library(err) < 0 || open_file(file, err) < 0 || check_sizes(file, err) < 0) {

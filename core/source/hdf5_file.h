@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One HDF5 file, opened for reading behind a file descriptor, and what may be read from it. The only code that calls the
+/* One HDF5 file, opened for reading behind a file descriptor (a part of a file, or memory, will do as well), and what may be
+ * read from it. The only code that calls the
  * HDF5 library is in source/hdf5_*.c.
  *
  * HDF5 sees the file through a driver of our own, which can do nothing but read from that descriptor: no path is opened, so
@@ -15,32 +16,22 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "source/bytes.h"
 #include "source/source.h"
-
-/* The bytes of the file. */
-struct hdf5_bytes {
-    int fd;
-    uint64_t size;
-    int *read_errno; /* of the last read that the system refused, else 0 */
-};
-
-/* Reads exactly `size` bytes; false when they are not all within the file, or the system refuses. */
-bool hdf5_read_bytes(const struct hdf5_bytes *bytes, uint64_t address, uint64_t size, void *buffer);
 
 struct hdf5_file {
     hid_t id, driver;
-    struct hdf5_bytes bytes;
+    struct source_bytes bytes;
     uint64_t base; /* where HDF5 starts, behind a user block; addresses in the file count from here */
-    int read_errno;
     uint64_t text_bytes;                /* of all strings kept so far, held against limits->config_bytes */
     uint64_t heap_work;                 /* bytes of global heap gone through so far */
     const struct source_limits *limits; /* borrowed */
     struct arena *arena;                /* borrowed; strings read from the file live there */
 };
 
-/* Opens the file behind `fd` (borrowed) into *file. On failure *file needs no release.
- * Errors: NOT_HDF5, H5_CORRUPT, IO, OUT_OF_MEMORY; UNSUPPORTED_FORMAT for a .keras archive. */
-int hdf5_open(struct hdf5_file *file, int fd, const struct source_limits *limits, struct arena *arena,
+/* Opens the file that `bytes` are (copied; what they point to is borrowed) into *file. On failure *file needs no release.
+ * Errors: NOT_HDF5, H5_CORRUPT, IO, OUT_OF_MEMORY. */
+int hdf5_open(struct hdf5_file *file, const struct source_bytes *bytes, const struct source_limits *limits, struct arena *arena,
               struct h5pt_error *err);
 void hdf5_release(struct hdf5_file *file);
 
@@ -127,7 +118,7 @@ int hdf5_dataset_read_rows(struct hdf5_file *file, const struct hdf5_dataset *da
 
 /* Between the files of this module. */
 
-/* The driver; what it takes in H5Pset_driver is a struct hdf5_bytes, which is copied. */
+/* The driver; what it takes in H5Pset_driver is a struct source_bytes, which is copied. */
 hid_t hdf5_driver_register(void);
 
 /* The dtype of a stored type, and the type to read it with (owned by the caller); false when it is not accepted. */

@@ -41,8 +41,8 @@ static void add_block(struct header *h, uint64_t address, uint64_t size)
 static bool read_prefix(struct header *h, uint64_t address)
 {
     unsigned char p[32];
-    const struct hdf5_bytes *bytes = &h->file->bytes;
-    if (!hdf5_read_bytes(bytes, address, 16, p))
+    const struct source_bytes *bytes = &h->file->bytes;
+    if (!source_bytes_read(bytes, address, 16, p))
         return false;
     if (p[0] == 1) { /* version, reserved, count, references, size; padded to 16 */
         h->head = 8;
@@ -53,7 +53,7 @@ static bool read_prefix(struct header *h, uint64_t address)
         return false;
     unsigned flags = p[5], width = 1u << (flags & 3);
     unsigned at = 6 + (flags & 0x20 ? 16u : 0) + (flags & 0x10 ? 4u : 0);
-    if (!hdf5_read_bytes(bytes, address + at, width, p))
+    if (!source_bytes_read(bytes, address + at, width, p))
         return false;
     h->second = true;
     h->head = flags & 0x04 ? 6 : 4;
@@ -113,7 +113,7 @@ static int scan_blocks(struct header *h, const char *path, struct h5pt_error *er
         unsigned char *p = malloc(size ? size : 1);
         if (!p)
             return h5pt_fail_memory(err);
-        bool read = hdf5_read_bytes(&h->file->bytes, address, size, p), memory = !read || scan(h, p, size);
+        bool read = source_bytes_read(&h->file->bytes, address, size, p), memory = !read || scan(h, p, size);
         free(p);
         if (!memory)
             return h5pt_fail_memory(err);

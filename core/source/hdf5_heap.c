@@ -32,7 +32,7 @@ static bool load_collection(struct hdf5_file *file, struct hdf5_heap *heap, uint
     if (heap->bytes && heap->address == address)
         return true;
     hdf5_heap_release(heap);
-    if (!hdf5_read_bytes(&file->bytes, address, HEAD, head) || memcmp(head, "GCOL\1", 5) != 0) {
+    if (!source_bytes_read(&file->bytes, address, HEAD, head) || memcmp(head, "GCOL\1", 5) != 0) {
         (void)hdf5_fail(file, err, path, "A text of the object is not where the file says it is");
         return false;
     }
@@ -48,7 +48,7 @@ static bool load_collection(struct hdf5_file *file, struct hdf5_heap *heap, uint
         (void)h5pt_fail_memory(err);
         return false;
     }
-    if (!hdf5_read_bytes(&file->bytes, address, size, bytes)) {
+    if (!source_bytes_read(&file->bytes, address, size, bytes)) {
         (void)hdf5_fail(file, err, path, "A text of the object reaches behind the end of the file");
         free(bytes);
         return false;

@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "source/bytes.h"
 #include "source/hdf5_file.h"
+#include "source/keras_archive.h"
 #include "source/source_layers.h"
 #include "source/to_float.h"
+#include "source/zip_file.h"
 
 const struct source_limits source_default_limits = {
     .tensor_bytes = (uint64_t)16 << 30,
@@ -16,6 +19,8 @@ const struct source_limits source_default_limits = {
     .names = 65536,
     .depth = 64,
     .expansion = 1100,
+    .entries = 4096,
+    .unpacked_bytes = (uint64_t)2 << 30,
 };
 
 /* Elements wider than a float are converted in pieces of about this size. */
@@ -24,6 +29,8 @@ enum { PIECE_BYTES = 8 << 20 };
 struct source {
     struct source_limits limits;
     struct arena *arena;
+    int read_errno; /* of the last read that the system refused */
+    struct keras_archive archive;
     struct hdf5_file file;
     enum source_kind kind;
     const char *config, *keras_version, *backend;
@@ -140,6 +147,27 @@ static int read_structure(struct source *s, struct h5pt_error *err)
     return rc;
 }
 
+static int open_archive(struct source *s, const struct source_bytes *bytes, struct h5pt_error *err)
+{
+    if (keras_archive_open(bytes, &s->limits, s->arena, &s->archive, err) < 0 ||
+        hdf5_open(&s->file, &s->archive.weights, &s->limits, s->arena, err) < 0)
+        return -1;
+    s->kind = SOURCE_ARCHIVE;
+    s->config = s->archive.config;
+    s->keras_version = s->archive.keras_version;
+    return source_layers_v3(&s->file, &s->layers, err);
+}
+
+static int open_bytes(struct source *s, int fd, struct h5pt_error *err)
+{
+    struct source_bytes bytes;
+    if (source_bytes_of_file(fd, &s->read_errno, &bytes, err) < 0)
+        return -1;
+    if (zip_is_archive(&bytes))
+        return open_archive(s, &bytes, err);
+    return hdf5_open(&s->file, &bytes, &s->limits, s->arena, err) < 0 ? -1 : read_structure(s, err);
+}
+
 int source_open(int fd, const struct source_limits *limits, struct source **ret, struct h5pt_error *err)
 {
     struct source *s = calloc(1, sizeof *s);
@@ -152,7 +180,7 @@ int source_open(int fd, const struct source_limits *limits, struct source **ret,
         source_close(s);
         return h5pt_fail_memory(err);
     }
-    if (hdf5_open(&s->file, fd, &s->limits, s->arena, err) < 0 || read_structure(s, err) < 0) {
+    if (open_bytes(s, fd, err) < 0) {
         source_close(s);
         return -1;
     }
@@ -166,6 +194,7 @@ void source_close(struct source *source)
         return;
     hdf5_release(&source->file);
     source_layers_release(&source->layers);
+    keras_archive_release(&source->archive);
     arena_free(source->arena);
     free(source);
 }
@@ -173,6 +202,11 @@ void source_close(struct source *source)
 enum source_kind source_kind(const struct source *source)
 {
     return source->kind;
+}
+
+bool source_is_numbered(const struct source *source)
+{
+    return source->kind == SOURCE_WEIGHTS_V3 || source->kind == SOURCE_ARCHIVE;
 }
 
 const char *source_config(const struct source *source, size_t *ret_length)

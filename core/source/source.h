@@ -8,6 +8,7 @@
 #ifndef H5PT_SOURCE_SOURCE_H
 #define H5PT_SOURCE_SOURCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,16 +22,20 @@ struct source_limits {
     uint32_t tensors;      /* number of tensors */
     uint32_t names;        /* strings in one list attribute */
     uint32_t depth;        /* groups within groups */
-    uint32_t expansion;    /* declared bytes per stored byte of a compressed dataset */
+    uint32_t expansion;    /* declared bytes per stored byte of a compressed dataset or archive entry */
+    uint32_t entries;      /* in an archive */
+    uint64_t unpacked_bytes; /* of weights that are compressed in an archive: they are held in memory */
 };
 
-/* 16 GiB a tensor, 64 GiB in all, 64 MiB of configuration, 200 000 tensors, 65 536 names, depth 64, expansion 1100. */
+/* 16 GiB a tensor, 64 GiB in all, 64 MiB of configuration, 200 000 tensors, 65 536 names, depth 64, expansion 1100, 4096 entries,
+ * 2 GiB unpacked. */
 extern const struct source_limits source_default_limits;
 
 enum source_kind {
     SOURCE_LEGACY_MODEL,   /* model_config attribute and model_weights group */
     SOURCE_LEGACY_WEIGHTS, /* layer_names at the root, no configuration */
     SOURCE_WEIGHTS_V3,     /* .weights.h5: groups of numbered variables, no configuration */
+    SOURCE_ARCHIVE,        /* .keras: a configuration and numbered variables */
 };
 
 /* One weight. Strings belong to the source. */
@@ -42,7 +47,7 @@ struct source_tensor {
     uint64_t bytes;     /* elements x size of dtype */
 };
 
-/* One entry of layer_names, in file order. In SOURCE_WEIGHTS_V3 files: one group "vars", named by the path of its owner
+/* One entry of layer_names, in file order. With numbered variables: one group "vars", named by the path of its owner
  * ("layers/dense", "" for the model itself), tensors "0", "1", … in numeric order. */
 struct source_layer {
     const char *name;
@@ -54,13 +59,16 @@ struct source;
 
 /* Opens the file behind `fd` (a regular file, read-only; borrowed, must stay open as long as the source). Checks the whole
  * structure that names lead to, reads no tensor. `limits` NULL: the default ones. On success *ret is owned by the caller.
- * Errors: NOT_HDF5, H5_*, NOT_KERAS, UNSUPPORTED_FORMAT (a .keras archive, Keras 0.x), IO, OUT_OF_MEMORY. */
+ * Errors: NOT_HDF5, H5_*, NOT_KERAS, UNSUPPORTED_FORMAT (Keras 0.x), ARCHIVE_CORRUPT, IO,
+ * OUT_OF_MEMORY. */
 int source_open(int fd, const struct source_limits *limits, struct source **ret, struct h5pt_error *err);
 void source_close(struct source *source); /* NULL-safe */
 
 enum source_kind source_kind(const struct source *source);
+/* True when the variables are numbered by owner (SOURCE_WEIGHTS_V3, SOURCE_ARCHIVE), false when layers list their names. */
+bool source_is_numbered(const struct source *source);
 
-/* The model_config text (UTF-8, NUL-terminated, *ret_length without the NUL); NULL when the file has none. */
+/* The text of model_config or config.json (UTF-8, NUL-terminated, *ret_length without the NUL); NULL when the file has none. */
 const char *source_config(const struct source *source, size_t *ret_length);
 
 /* keras_version ("2.15.0") and backend ("tensorflow") of the weights group, else of the root; NULL when absent (Keras 1). */

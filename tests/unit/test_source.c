@@ -191,7 +191,7 @@ static void files_that_are_no_models(void **state)
     } cases[] = {{"empty", H5PT_NOT_HDF5},
                  {"short", H5PT_NOT_HDF5},
                  {"text", H5PT_NOT_HDF5},
-                 {"archive", H5PT_UNSUPPORTED_FORMAT},
+                 {"archive", H5PT_ARCHIVE_CORRUPT},
                  {"empty_hdf5", H5PT_NOT_KERAS},
                  {"config_only", H5PT_NOT_KERAS},
                  {"keras0", H5PT_UNSUPPORTED_FORMAT}};
