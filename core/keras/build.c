@@ -47,6 +47,16 @@ static void refuse_class(struct builder *b, const struct keras_layer *layer)
                      "The layer class \"%.80s\" is not supported", layer->class_name);
 }
 
+static void read_policy(struct builder *b, struct config_reader *reader)
+{
+    const char *mixed;
+    config_read_policy(reader, &mixed);
+    if (mixed)
+        findings_add(b->warnings, H5PT_MIXED_PRECISION, "", "dtype",
+                     "The policy %s lets Keras compute in 16 bits from float32 weights. The module has the same weights and "
+                     "computes in float32; results differ by the rounding of the 16 bits. torch.autocast gives the same trade", mixed);
+}
+
 int build_prepare(struct builder *b, struct keras_layer *layer)
 {
     if (layer->prepared)
@@ -76,8 +86,8 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
     if (config_begin(&reader, layer, b->model->version, b->arena, b->refusals, b->err) < 0)
         return -1;
     class->handler->read(&reader, layer->config, class->variant);
-    if (strcmp(class->name, "InputLayer") != 0)
-        config_check_policy(&reader);
+    if (strcmp(class->name, "InputLayer") != 0 && !layer->operation)
+        read_policy(b, &reader);
     config_finish(&reader);
     if (b->refusals->count != before)
         layer->class = NULL;
@@ -106,8 +116,8 @@ static int infer(struct builder *b, struct keras_call *call, struct layer_shape 
     const struct layer_class *class = layer->class;
     bool takes_any = (class->flags & LAYER_ANY_DTYPE) != 0;
     for (int i = 0; i < call->input_count; i++)
-        if (!takes_any && call->inputs[i]->dtype != DTYPE_F32)
-            return h5pt_fail(b->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; only float32 is supported here",
+        if (!takes_any && !dtype_is_float(call->inputs[i]->dtype))
+            return h5pt_fail(b->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; a floating-point type is needed here",
                              dtype_name(call->inputs[i]->dtype));
     bool input_layer = strcmp(class->name, "InputLayer") == 0;
     if (!(class->flags & (LAYER_MERGE | LAYER_ARGUMENTS | LAYER_TAKES_MASK)) && call->input_count != (input_layer ? 0 : 1))
@@ -117,6 +127,9 @@ static int infer(struct builder *b, struct keras_call *call, struct layer_shape 
         return h5pt_fail(b->err, H5PT_GRAPH_INVALID, "inputs", "%s is called without tensors", layer->class_name);
     if (class->handler->shape(s) < 0)
         return -1;
+    for (int i = 0; i < s->output_count && !input_layer; i++)
+        if (s->output_dtypes[i] == DTYPE_F32)
+            s->output_dtypes[i] = layer->compute;
     if (s->outputs[0].rank > 0)
         s->outputs[0].dims[0] = s->outputs[0].dims[0] < 0 ? DIM_UNKNOWN : s->outputs[0].dims[0];
     return declare_weights(b, layer, s);
@@ -172,7 +185,7 @@ static int infer_outputs(struct builder *b, struct keras_call *call)
         return h5pt_fail_memory(b->err);
     for (int i = 0; i < call->input_count; i++) {
         shapes[i] = call->inputs[i]->shape;
-        dtypes[i] = call->inputs[i]->dtype;
+        dtypes[i] = dtype_is_float(call->inputs[i]->dtype) ? DTYPE_F32 : call->inputs[i]->dtype;
     }
     struct layer_shape s = {
         .layer = call->layer,
@@ -241,6 +254,8 @@ struct keras_call *build_call(struct builder *b, struct keras_layer *layer, stru
         return NULL;
     }
     *call = (struct keras_call){.layer = layer, .input_count = input_count, .inputs = inputs, .arguments = arguments};
+    if (layer->class && !any_bad(call) && build_autocast(b, call) < 0)
+        return NULL;
     if (layer->class && (layer->class->flags & LAYER_TAKES_MASK) && !any_bad(call) && add_masks(b, call) < 0)
         return NULL;
     if (model->call_count >= KERAS_MAX_CALLS) {

@@ -19,6 +19,9 @@ struct keras_call *build_call(struct builder *b, struct keras_layer *layer, stru
 
 /* The mask of a value that is `masked`, made when it is not there yet (masks.c). *ret is NULL after a refusal. -1: b->err. */
 int build_mask(struct builder *b, struct keras_value *value, struct keras_value **ret);
+/* Casts the floating-point inputs of a call to the type that its layer computes in, each by a call of its own (autocast.c). An
+ * operation computes in the type that its inputs have in common. -1: b->err. */
+int build_autocast(struct builder *b, struct keras_call *call);
 /* Whether output 0 of a call carries a mask; adds a refusal when a mask reaches a layer that would have to honour it but
  * cannot. */
 bool build_output_masked(struct builder *b, const struct keras_call *call, const struct shape *output);

@@ -278,15 +278,32 @@ static const char *policy_name(const json_t *dtype)
     return json_string_value(dtype);
 }
 
-void config_check_policy(struct config_reader *reader)
+void config_read_policy(struct config_reader *reader, const char **ret_mixed)
 {
+    static const char quantised[] = "int8 int4 float8 gptq awq";
     const json_t *dtype = json_object_get(reader->json, "dtype");
+    *ret_mixed = NULL;
     if (!dtype || json_is_null(dtype))
         return;
     const char *name = policy_name(dtype);
-    if (!name || strcmp(name, "float32") != 0)
+    enum dtype compute;
+    if (name && (strcmp(name, "mixed_float16") == 0 || strcmp(name, "mixed_bfloat16") == 0)) {
+        *ret_mixed = name;
+        return;
+    }
+    if (name && dtype_from_name(name, &compute) && dtype_is_float(compute)) {
+        reader->layer->compute = compute;
+        return;
+    }
+    char method[16];
+    (void)snprintf(method, sizeof method, "%.*s", name ? (int)strcspn(name, "_/") : 0, name ? name : "");
+    if (*method && word_index(quantised, method) >= 0)
         config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype",
-                      "The layer computes in \"%.60s\"; only float32 is supported", name ? name : "an unknown policy");
+                      "The layer is quantised (\"%.60s\"): it rounds its inputs at run time. Save the model before quantize()", name);
+    else
+        config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype",
+                      "The layer computes in \"%.60s\"; supported are float16, bfloat16, float32, float64, mixed_float16 and "
+                      "mixed_bfloat16", name ? name : "an unknown policy");
 }
 
 void config_refuse_quantised(struct config_reader *reader)

@@ -49,8 +49,10 @@ int config_doubles(struct config_reader *reader, const char *key, const double *
 bool config_data_format(struct config_reader *reader);
 /* Names of keys (by spaces) that change nothing at inference: read and forgotten. */
 void config_ignore(struct config_reader *reader, const char *keys);
-/* Refuses every dtype policy but float32. */
-void config_check_policy(struct config_reader *reader);
+/* Reads the dtype policy into layer->compute. *ret_mixed is the name of a mixed policy ("mixed_float16"), whose weights are
+ * float32 while Keras computes in 16 bits: the layer then counts as float32, which is at least as exact; else NULL. Policies of
+ * quantised layers are refused. */
+void config_read_policy(struct config_reader *reader, const char **ret_mixed);
 /* Refuses quantised weights and those with a low-rank update beside them, which are stored in other ways. */
 void config_refuse_quantised(struct config_reader *reader);
 void config_refuse(struct config_reader *reader, enum h5pt_code code, const char *key, const char *format, ...)

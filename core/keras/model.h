@@ -45,6 +45,7 @@ struct keras_layer {
     const char *path;                /* "encoder/conv2d_1": unique in the model */
     const json_t *json;              /* its config object (borrowed) */
     void *config;                    /* typed, of class->config_size bytes; filled by class->read */
+    enum dtype compute;              /* floating-point type of its weights, and that its inputs are cast to: dtype policy */
     bool trainable;
     bool channels_first;             /* data_format; false for layers without one */
     int call_count;                  /* more than one: the layer is shared */
@@ -52,6 +53,7 @@ struct keras_layer {
     struct keras_weight weights[LAYER_MAX_WEIGHTS];
     const char *registered;          /* registered_name of a class that is not Keras' own ("Package>Name"), or NULL */
     bool operation;                  /* an operation of a Keras 3 graph, no layer */
+    bool autocast;                   /* not in the file: casts an input of a layer to the type that it computes in */
     bool prepared;                   /* class found and configuration read */
     bool built;                      /* weights declared and bound */
     const struct source_layer *source; /* the entry of layer_names that holds its weights, or NULL */

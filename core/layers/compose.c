@@ -69,9 +69,9 @@ struct lowered lower_normalize(struct lowering *l, const struct keras_call *call
 
 struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x)
 {
-    if (call->inputs[0]->dtype == DTYPE_F32)
+    if (dtype_is_float(call->inputs[0]->dtype))
         return x;
-    struct torch_attr dtype = attr_text("dtype", "float32");
+    struct torch_attr dtype = attr_text("dtype", dtype_name(call->layer->compute));
     x.id = lower_node(l, call,
                       &(struct node_spec){.op = TORCH_CAST,
                                           .input_count = 1,

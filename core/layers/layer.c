@@ -25,6 +25,7 @@ enum {
     MERGE = LAYER_MERGE,
     TAKES_MASK = LAYER_TAKES_MASK,
     ARGUMENTS = LAYER_ARGUMENTS,
+    NO_AUTOCAST = LAYER_NO_AUTOCAST,
 };
 
 static const struct layer_class classes[] = {

@@ -31,9 +31,12 @@ enum layer_flag {
     LAYER_MERGE = 1 << 5,        /* takes a list of tensors; the others take one */
     LAYER_TAKES_MASK = 1 << 6,   /* gets the masks of its inputs as further inputs (call->mask_of) */
     LAYER_ARGUMENTS = 1 << 7,    /* looks at call->arguments itself; every tensor in them is an input */
+    LAYER_NO_AUTOCAST = 1 << 8,  /* floating-point inputs are not cast to the type that the layer computes in (ids) */
 };
 
-/* Shape inference. Inputs may have unknown dims at conversion; parity calls it again with known ones. */
+/* Shape inference. Inputs may have unknown dims at conversion; parity calls it again with known ones. Layers know one
+ * floating-point type, which stands as DTYPE_F32 here: inputs have been cast to the type that the layer computes in (its dtype
+ * policy), and outputs get that type. */
 struct layer_shape {
     const struct keras_layer *layer;
     const void *config;

@@ -199,6 +199,18 @@ static int add_parameter(struct lowering *l, const struct keras_call *call, cons
     return g->parameter_count++;
 }
 
+/* Layers write DTYPE_F32 for the floating-point type that they compute in. */
+static enum dtype compute_type(const struct keras_call *call, enum dtype dtype)
+{
+    return dtype == DTYPE_F32 && call ? call->layer->compute : dtype;
+}
+
+/* tf.keras keeps the parameters of a BatchNormalization in float32 also when it computes in 16 bits, as torch's modules can. */
+static bool keeps_float32(const struct keras_call *call, const char *name)
+{
+    return name && dtype_size(call->layer->compute) == 2 && strcmp(call->layer->class->name, "BatchNormalization") == 0;
+}
+
 static bool is_statistic(const char *slot)
 {
     return word_index("moving_mean moving_variance mean variance count", slot) >= 0;
@@ -214,12 +226,18 @@ int lower_parameter(struct lowering *l, const struct keras_call *call, const cha
     if (!weight || !weight->tensor || !shape_count(&r->view, &need) || !shape_count(&weight->shape, &have) ||
         (r->part ? r->offset < 0 || need + r->offset > have : need != have))
         return h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "The weight \"%s\" is not as the lowering expects", slot);
+    enum dtype stored = weight->tensor->dtype, compute = call->layer->compute;
+    if (keeps_float32(call, name) && stored == DTYPE_F32)
+        compute = DTYPE_F32;
+    if (compute != DTYPE_F32 && stored != compute)
+        return h5pt_fail(l->err, H5PT_UNSUPPORTED_DTYPE, call->layer->path, "The layer computes in %s, but \"%s\" is stored as %s",
+                         dtype_name(compute), slot, dtype_name(stored));
     bool buffer = is_statistic(slot);
     return add_parameter(l, call, module, name,
                          (struct torch_parameter){
                              .source = weight->tensor,
                              .rearrangement = *r,
-                             .dtype = DTYPE_F32,
+                             .dtype = compute,
                              .shape = r->shape,
                              .is_buffer = buffer,
                              .trainable = call->layer->trainable && !buffer,
@@ -239,7 +257,7 @@ int lower_constant(struct lowering *l, const struct keras_call *call, const char
                          (struct torch_parameter){
                              .rearrangement = rearrange_as_is(shape),
                              .constant = keep(l, values, (size_t)count, sizeof *values),
-                             .dtype = dtype,
+                             .dtype = compute_type(call, dtype),
                              .shape = *shape,
                              .is_buffer = is_buffer,
                          });
@@ -341,9 +359,10 @@ int lower_node(struct lowering *l, const struct keras_call *call, const struct n
         if (spec->inputs[i] < 0 || spec->inputs[i] >= g->value_count)
             return h5pt_fail(l->err, H5PT_INTERNAL, call ? call->layer->path : NULL, "A node has an input that does not exist");
     const char *hint = call ? identifier(l->arena, call->layer->path) : NULL;
-    int output = lowering_value(l, spec->shape, spec->dtype, g->node_count, hint);
+    enum dtype dtype = compute_type(call, spec->dtype);
+    int output = lowering_value(l, spec->shape, dtype, g->node_count, hint);
     for (int i = 0; i < spec->more_outputs; i++)
-        (void)lowering_value(l, spec->more_shapes[i], spec->dtype, g->node_count, hint);
+        (void)lowering_value(l, spec->more_shapes[i], dtype, g->node_count, hint);
     struct torch_node node = {
         .op = spec->op,
         .module = spec->module,

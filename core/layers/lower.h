@@ -66,7 +66,7 @@ const char *lower_module(struct lowering *l, const struct keras_call *call, cons
  * is an error, so a shared layer must lower alike in every call (call->layer->call_count > 1: use Keras order). */
 int lower_parameter(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
                     const char *slot, const struct rearrangement *r);
-/* A buffer or parameter that is not in the file. `values` has shape's elements; copied. */
+/* A buffer or parameter that is not in the file (DTYPE_F32: in the type that the layer computes in). `values` has shape's elements; copied. */
 int lower_constant(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
                    const struct shape *shape, enum dtype dtype, bool is_buffer, const float *values);
 /* The weight with this slot, or NULL when the layer has none. */
@@ -105,7 +105,7 @@ struct node_spec {
     int attr_count;
     const struct torch_attr *attrs;
     struct shape shape; /* of the output, in torch order */
-    enum dtype dtype;   /* of the output */
+    enum dtype dtype;   /* of the output; DTYPE_F32 is the floating-point type that the layer computes in */
     int more_outputs;   /* outputs after the first (recurrent modules), of the same type; their ids follow the first one's */
     struct shape more_shapes[2];
 };

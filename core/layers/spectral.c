@@ -26,7 +26,8 @@ static void read_inner(struct config_reader *reader, struct keras_layer *inner)
         return;
     }
     inner->class->handler->read(&inner_reader, inner->config, inner->class->variant);
-    config_check_policy(&inner_reader);
+    const char *mixed; /* the wrapper has the policy of its layer, and speaks for both */
+    config_read_policy(&inner_reader, &mixed);
     config_finish(&inner_reader);
 }
 

@@ -329,8 +329,7 @@ int replay_CAST(const struct replay_call *call, struct tensor **ret, struct h5pt
     const struct tensor *x = call->inputs[0];
     const char *name = torch_attr_text(call->node, "dtype");
     enum dtype dtype;
-    if (!name || !dtype_from_name(name, &dtype) || (dtype_is_float(dtype) && dtype_size(dtype) < 4) ||
-        (!dtype_is_float(dtype) && dtype != DTYPE_BOOL && dtype_size(dtype) < 4))
+    if (!name || !dtype_from_name(name, &dtype) || (!dtype_is_float(dtype) && dtype != DTYPE_BOOL && dtype_size(dtype) < 4))
         return h5pt_fail(err, H5PT_UNSUPPORTED_DTYPE, call->node->module, "A cast to %s cannot be checked",
                          name ? name : "no type");
     struct tensor *y = replay_new(&x->shape, dtype, err);

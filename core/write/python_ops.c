@@ -260,6 +260,16 @@ const char *python_expression(struct python_printer *p, const struct torch_node 
     return take(p, &out);
 }
 
+/* The floating-point type of the parameters, where it is not torch's default one. */
+static void add_dtype(struct strbuf *out, const struct torch_graph *graph, const struct torch_node *node)
+{
+    if (node->parameter_count == 0)
+        return;
+    enum dtype dtype = graph->parameters[node->parameters[0]].dtype;
+    if (dtype_is_float(dtype) && dtype != DTYPE_F32)
+        strbuf_addf(out, ", dtype=torch.%s", dtype_name(dtype));
+}
+
 const char *python_constructor(struct python_printer *p, const struct torch_node *node)
 {
     struct strbuf out = STRBUF_INIT;
@@ -270,6 +280,7 @@ const char *python_constructor(struct python_printer *p, const struct torch_node
         strbuf_addf(&out, "%s(", torch_op_info(node->op)->module);
         add_attributes(&out, node, "", true);
     }
+    add_dtype(&out, p->graph, node);
     strbuf_add(&out, ")");
     return take(p, &out);
 }

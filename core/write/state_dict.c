@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -43,7 +44,7 @@ static uint64_t parameter_bytes(const struct torch_parameter *parameter)
 
 static bool constant_dtype(enum dtype dtype)
 {
-    return dtype == DTYPE_F32 || dtype == DTYPE_F64 || dtype == DTYPE_I64 || dtype == DTYPE_I32 || dtype == DTYPE_BOOL;
+    return dtype_is_float(dtype) || dtype == DTYPE_I64 || dtype == DTYPE_I32 || dtype == DTYPE_BOOL;
 }
 
 static bool axes_valid(const struct rearrangement *r)
@@ -99,6 +100,32 @@ static int check_parameter(const struct torch_parameter *p, struct h5pt_error *e
     return 0;
 }
 
+/* Rounded to nearest, ties to even. Constants are ordinary numbers: what is too large for the type becomes infinity. */
+static uint16_t brain_half_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    if (value != value)
+        return 0x7fc0;
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static uint16_t half_of(float value)
+{
+    uint16_t sign = signbit(value) ? 0x8000 : 0;
+    float size = fabsf(value);
+    if (value != value)
+        return 0x7e00;
+    if (size >= 65520.0f)
+        return sign | 0x7c00;
+    int exponent = 0;
+    (void)frexpf(size, &exponent); /* size < 2^exponent */
+    int unit = exponent < -13 || size == 0 ? -24 : exponent - 11; /* power of two of the last bit: 11 bits, or subnormal */
+    uint32_t steps = (uint32_t)nearbyintf(ldexpf(size, -unit));
+    /* 1024 … 2048 steps; the hidden bit carries into the exponent. */
+    return (uint16_t)(sign | (unit == -24 ? steps : ((uint32_t)(unit + 24) << 10) + steps));
+}
+
 static void fill_constant(const struct torch_parameter *p, void *buffer)
 {
     size_t count = (size_t)(parameter_bytes(p) / dtype_size(p->dtype));
@@ -106,6 +133,8 @@ static void fill_constant(const struct torch_parameter *p, void *buffer)
         float value = p->constant[i];
         switch (p->dtype) {
         case DTYPE_F32: ((float *)buffer)[i] = value; break;
+        case DTYPE_F16: ((uint16_t *)buffer)[i] = half_of(value); break;
+        case DTYPE_BF16: ((uint16_t *)buffer)[i] = brain_half_of(value); break;
         case DTYPE_F64: ((double *)buffer)[i] = (double)value; break;
         case DTYPE_I64: ((int64_t *)buffer)[i] = (int64_t)value; break;
         case DTYPE_I32: ((int32_t *)buffer)[i] = (int32_t)value; break;
