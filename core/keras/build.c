@@ -94,6 +94,36 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
     return 0;
 }
 
+/* A low-rank update is stored beside the kernel, in two weights that come last here. Files of numbered variables hold the
+ * kernel with the update in it. */
+static int declare_low_rank(struct builder *b, struct keras_layer *layer)
+{
+    static const char *const slots[][3] = {{"kernel", "lora_kernel_a", "lora_kernel_b"},
+                                           {"embeddings", "lora_embeddings_a", "lora_embeddings_b"}};
+    struct keras_weight *a = &layer->weights[layer->weight_count], *w = NULL;
+    size_t names = 0;
+    for (int i = 0; i < layer->weight_count; i++)
+        for (size_t k = 0; k < sizeof slots / sizeof *slots; k++)
+            if (strcmp(layer->weights[i].slot, slots[k][0]) == 0) {
+                w = &layer->weights[i];
+                names = k;
+            }
+    if (!layer->low_rank || source_is_numbered(b->source))
+        return 0;
+    if (!w || w->shape.rank < 1 || layer->weight_count + 2 > LAYER_MAX_WEIGHTS)
+        return h5pt_fail(b->err, H5PT_UNSUPPORTED_CONFIG, "lora_rank", "The layer has no kernel that could have a low-rank update");
+    int last = w->shape.rank - 1;
+    a[0] = (struct keras_weight){.slot = slots[names][1], .shape = w->shape};
+    a[0].shape.dims[last] = layer->low_rank;
+    a[1] = (struct keras_weight){.slot = slots[names][2],
+                                 .shape = shape_of(2, (const int64_t[]){layer->low_rank, w->shape.dims[last]})};
+    w->low_rank_a = &a[0];
+    w->low_rank_b = &a[1];
+    w->low_rank_scale = layer->low_rank_scale;
+    layer->weight_count += 2;
+    return 0;
+}
+
 static int declare_weights(struct builder *b, struct keras_layer *layer, const struct layer_shape *s)
 {
     if (layer->built) {
@@ -106,7 +136,7 @@ static int declare_weights(struct builder *b, struct keras_layer *layer, const s
     layer->weight_count = s->weight_count;
     for (int i = 0; i < s->weight_count; i++)
         layer->weights[i] = (struct keras_weight){.slot = s->weights[i].slot, .shape = s->weights[i].shape};
-    return 0;
+    return declare_low_rank(b, layer);
 }
 
 /* Shapes, dtypes, weights and the mask of the outputs; a refusal when they do not work out. */

@@ -306,11 +306,15 @@ void config_read_policy(struct config_reader *reader, const char **ret_mixed)
                       "mixed_bfloat16", name ? name : "an unknown policy");
 }
 
-void config_refuse_quantised(struct config_reader *reader)
+void config_read_storage(struct config_reader *reader)
 {
+    struct keras_layer *layer = reader->layer;
     if (config_get(reader, "quantization_config"))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "quantization_config", "Quantised weights are not supported");
-    (void)config_get(reader, "lora_alpha");
-    if (config_get(reader, "lora_rank"))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "lora_rank", "Low-rank (LoRA) weights are not supported");
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "quantization_config",
+                      "The layer is quantised: it rounds its inputs at run time. Save the model before quantize()");
+    double alpha = config_double(reader, "lora_alpha", 0);
+    if (!config_get(reader, "lora_rank"))
+        return;
+    layer->low_rank = config_size(reader, "lora_rank", 1);
+    layer->low_rank_scale = config_get(reader, "lora_alpha") ? alpha / (double)layer->low_rank : 1;
 }

@@ -34,6 +34,10 @@ struct keras_weight {
     const char *slot;                   /* "kernel", "bias", "gamma" … */
     struct shape shape;                 /* that the layer needs, in Keras order */
     const struct source_tensor *tensor; /* the one bound to it */
+    /* When a low-rank update (LoRA) stands beside it, Keras computes with tensor + scale · a @ b; a is (…, rank), b (rank, last
+     * dim). Both are weights of the same layer. NULL: there is none. */
+    const struct keras_weight *low_rank_a, *low_rank_b;
+    double low_rank_scale;
 };
 
 enum { LAYER_MAX_WEIGHTS = 12 };
@@ -48,6 +52,8 @@ struct keras_layer {
     enum dtype compute;              /* floating-point type of its weights, and that its inputs are cast to: dtype policy */
     bool trainable;
     bool channels_first;             /* data_format; false for layers without one */
+    int64_t low_rank;                /* rank of the update of its kernel (LoRA), 0: there is none */
+    double low_rank_scale;           /* alpha / rank */
     int call_count;                  /* more than one: the layer is shared */
     int weight_count;
     struct keras_weight weights[LAYER_MAX_WEIGHTS];

@@ -2,6 +2,8 @@
 /* Conv1D, Conv2D, Conv3D. The variant is the number of spatial dimensions. */
 #include "layers/conv.h"
 
+#include <string.h>
+
 /* ---- shared by the convolutions ---- */
 
 void conv_read(struct config_reader *reader, struct conv_config *config, int rank, bool causal)
@@ -16,6 +18,7 @@ void conv_read(struct config_reader *reader, struct conv_config *config, int ran
     config->kernel = "kernel";
     config->use_bias = config_bool(reader, "use_bias", true);
     config->activation = activation_read(reader, "activation");
+    config_read_storage(reader);
     const struct keras_version *version = &reader->version;
     config->bias_by_length = config_data_format(reader) && config->use_bias && version->tensorflow &&
                              (version->major > 3 || (version->major == 3 && version->minor >= 7));
@@ -62,7 +65,10 @@ int conv_declare_bias(struct layer_shape *s, const struct conv_config *config, i
 
 const struct tensor *conv_bias(const struct layer_run *run, const struct conv_config *config)
 {
-    return config->use_bias ? run->weights[run->layer->weight_count - 1] : NULL;
+    for (int i = 0; config->use_bias && i < run->layer->weight_count; i++)
+        if (strcmp(run->layer->weights[i].slot, "bias") == 0)
+            return run->weights[i];
+    return NULL;
 }
 
 int conv_end(struct channels_last *cl, const struct conv_config *config, int status)

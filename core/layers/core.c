@@ -29,7 +29,7 @@ static void dense_read(struct config_reader *reader, void *config, int variant)
     if (c->activation.kind == ACTIVATION_GLU && c->units % 2)
         config_refuse(reader, H5PT_CONFIG_INVALID, "units", "glu halves the features, but there are %lld",
                       (long long)c->units);
-    config_refuse_quantised(reader);
+    config_read_storage(reader);
 }
 
 static int dense_shape(struct layer_shape *s)
@@ -167,7 +167,7 @@ static void embedding_read(struct config_reader *reader, void *config, int varia
         config_refuse(reader, H5PT_LIMIT_EXCEEDED, "input_dim", "An embedding of more than %d ids is not supported",
                       EMBEDDING_MAX_IDS);
     config_ignore(reader, "input_length sparse");
-    config_refuse_quantised(reader);
+    config_read_storage(reader);
 }
 
 static int embedding_shape(struct layer_shape *s)

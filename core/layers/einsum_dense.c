@@ -91,7 +91,7 @@ static void einsum_dense_read(struct config_reader *reader, void *config, int va
         config_refuse(reader, H5PT_CONFIG_INVALID, "bias_axes", "The axes \"%.20s\" are not all in the output",
                       c->bias_axes);
     c->activation = activation_read(reader, "activation");
-    config_refuse_quantised(reader);
+    config_read_storage(reader);
 }
 
 /* ---- shapes ---- */

@@ -232,11 +232,19 @@ int lower_parameter(struct lowering *l, const struct keras_call *call, const cha
     if (compute != DTYPE_F32 && stored != compute)
         return h5pt_fail(l->err, H5PT_UNSUPPORTED_DTYPE, call->layer->path, "The layer computes in %s, but \"%s\" is stored as %s",
                          dtype_name(compute), slot, dtype_name(stored));
+    struct torch_low_rank low_rank = {.a = NULL};
+    if (weight->low_rank_a)
+        low_rank = (struct torch_low_rank){weight->low_rank_a->tensor, weight->low_rank_b->tensor, call->layer->low_rank,
+                                           weight->low_rank_scale};
+    if (low_rank.a && compute != DTYPE_F32)
+        return h5pt_fail(l->err, H5PT_UNSUPPORTED_DTYPE, call->layer->path,
+                         "A low-rank update (LoRA) is added in float32 only, but the layer computes in %s", dtype_name(compute));
     bool buffer = is_statistic(slot);
     return add_parameter(l, call, module, name,
                          (struct torch_parameter){
                              .source = weight->tensor,
                              .rearrangement = *r,
+                             .low_rank = low_rank,
                              .dtype = compute,
                              .shape = r->shape,
                              .is_buffer = buffer,

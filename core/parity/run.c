@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Both executors in lockstep: for every call of a Keras layer, the reference computes it, the torch nodes that it became are
  * replayed, and what both hold is compared; then what nobody needs any more is freed. */
+#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +62,27 @@ void run_free_tensors(struct tensor **tensors, int count)
     free(tensors);
 }
 
+/* Adds scale · a @ b to the weight. */
+static int add_low_rank(const struct run *r, const struct keras_weight *w, struct tensor *weight)
+{
+    struct tensor *a = tensor_new(&w->low_rank_a->shape, DTYPE_F32), *b = tensor_new(&w->low_rank_b->shape, DTYPE_F32);
+    int status = a && b ? 0 : h5pt_fail_memory(r->err);
+    if (status == 0 && (source_read_float(r->source, w->low_rank_a->tensor, a->data, r->err) < 0 ||
+                        source_read_float(r->source, w->low_rank_b->tensor, b->data, r->err) < 0))
+        status = -1;
+    if (status == 0 && weight->count > 0) {
+        int64_t rank = b->shape.dims[0], columns = b->shape.dims[1], rows = weight->count / columns;
+        if (rows > INT32_MAX || columns > INT32_MAX)
+            status = h5pt_fail(r->err, H5PT_LIMIT_EXCEEDED, w->slot, "The kernel is too large");
+        else
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)columns, (int)rank,
+                        (float)w->low_rank_scale, a->data, (int)rank, b->data, (int)columns, 1, weight->data, (int)columns);
+    }
+    tensor_free(a);
+    tensor_free(b);
+    return status;
+}
+
 /* The weights of a layer from the upload; *ret is owned by the caller (run_free_tensors). */
 static int read_weights(const struct run *r, const struct keras_layer *layer, struct tensor ***ret)
 {
@@ -70,7 +92,8 @@ static int read_weights(const struct run *r, const struct keras_layer *layer, st
     for (int i = 0; i < layer->weight_count; i++) {
         const struct keras_weight *w = &layer->weights[i];
         weights[i] = tensor_new(&w->shape, DTYPE_F32);
-        if (!weights[i] || source_read_float(r->source, w->tensor, weights[i]->data, r->err) < 0) {
+        if (!weights[i] || source_read_float(r->source, w->tensor, weights[i]->data, r->err) < 0 ||
+            (w->low_rank_a && add_low_rank(r, w, weights[i]) < 0)) {
             run_free_tensors(weights, layer->weight_count);
             return h5pt_fail_memory(r->err);
         }

@@ -76,10 +76,19 @@ struct rearrangement {
     int order[4];
 };
 
+/* What is added to a source tensor before it is rearranged: scale · a @ b, a of as many rows as the tensor has but for its last
+ * dim. */
+struct torch_low_rank {
+    const struct source_tensor *a, *b; /* NULL: nothing */
+    int64_t rank;
+    double scale;
+};
+
 struct torch_parameter {
     const char *name;                   /* state_dict key, "conv2d.weight"; unique in the graph, also when case is ignored */
     const struct source_tensor *source; /* NULL: a constant */
     struct rearrangement rearrangement;
+    struct torch_low_rank low_rank;
     const float *constant;              /* when source is NULL: shape's elements (float or, for I64, whole numbers) */
     enum dtype dtype;                   /* as written */
     struct shape shape;                 /* as written */
@@ -145,7 +154,7 @@ const char *torch_attr_text(const struct torch_node *node, const char *name);
 /* INTS: element `index`. An INT attribute counts as that value for every index. */
 int64_t torch_attr_at(const struct torch_node *node, const char *name, int index);
 
-/* "permute(3,2,0,1)", "view(7,7,512,10).permute(3,2,0,1)", "as is", "constant": appended to out, for the report. */
+/* "plus(2 a@b)" (the low-rank update), "permute(3,2,0,1)", "view(7,7,512,10).permute(3,2,0,1)", "as is", "constant": appended to out, for the report. */
 void rearrangement_describe(const struct torch_parameter *parameter, struct strbuf *out);
 
 /* The graph as text, one node a line: what --dump torch prints and tests compare. */

@@ -75,8 +75,10 @@ void rearrangement_describe(const struct torch_parameter *parameter, struct strb
         return;
     }
     size_t start = out->length;
+    if (parameter->low_rank.a)
+        strbuf_addf(out, "plus(%g a@b)", parameter->low_rank.scale);
     if (r->part)
-        strbuf_addf(out, "from %" PRId64, r->offset);
+        strbuf_addf(out, "%sfrom %" PRId64, out->length > start ? "." : "", r->offset);
     bool moves = !axes_identity(r->view.rank, r->axes) || r->order_count;
     const struct shape *view = moves ? &r->view : &r->shape;
     if (!shape_equal(view, &parameter->source->shape)) {

@@ -143,6 +143,36 @@ static void fill_constant(const struct torch_parameter *p, void *buffer)
     }
 }
 
+/* Adds the low-rank update to the tensor in the buffer. The rank is small: this runs at the speed of memory. */
+static int add_low_rank(struct writer *writer, const struct torch_parameter *p, struct h5pt_error *err)
+{
+    const struct torch_low_rank *u = &p->low_rank;
+    int64_t columns = u->b->shape.dims[1], rows = 0;
+    float *data = (float *)(void *)writer->buffer, *a = NULL, *b = NULL;
+    int status = -1;
+    (void)shape_count(&u->a->shape, &rows);
+    rows /= u->rank;
+    a = calloc((size_t)(rows * u->rank) + 1, sizeof *a);
+    b = calloc((size_t)(u->rank * columns) + 1, sizeof *b);
+    if (!a || !b) {
+        (void)h5pt_fail_memory(err);
+        goto out;
+    }
+    if (source_read_float(writer->source, u->a, a, err) < 0 || source_read_float(writer->source, u->b, b, err) < 0)
+        goto out;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0; k < u->rank; k++) {
+            float factor = (float)(u->scale * (double)a[i * u->rank + k]);
+            for (int64_t j = 0; j < columns; j++)
+                data[i * columns + j] += factor * b[k * columns + j];
+        }
+    status = 0;
+out:
+    free(a);
+    free(b);
+    return status;
+}
+
 /* Brings a parameter into the buffer and begins its rearrangement. */
 static int load(struct writer *writer, const struct torch_parameter *p, struct h5pt_error *err)
 {
@@ -158,6 +188,8 @@ static int load(struct writer *writer, const struct torch_parameter *p, struct h
     } else if (source_read_float(writer->source, p->source, (float *)(void *)writer->buffer, err) < 0) {
         return -1;
     }
+    if (p->low_rank.a && add_low_rank(writer, p, err) < 0)
+        return -1;
     rearrange_init(&writer->stream, &r, writer->buffer, dtype_size(p->dtype));
     writer->current = p;
     return 0;
