@@ -17,6 +17,7 @@
 
 enum long_option {
     OPTION_ARCHITECTURE = 256,
+    OPTION_WEIGHTS_ONLY,
     OPTION_FORMATS,
     OPTION_PARITY,
     OPTION_JSON,
@@ -25,6 +26,7 @@ enum long_option {
 
 static const struct option long_options[] = {
     {"architecture", required_argument, NULL, OPTION_ARCHITECTURE},
+    {"weights-only", no_argument, NULL, OPTION_WEIGHTS_ONLY},
     {"formats", required_argument, NULL, OPTION_FORMATS}, {"parity", required_argument, NULL, OPTION_PARITY},
     {"json", no_argument, NULL, OPTION_JSON},             {"dump", required_argument, NULL, OPTION_DUMP},
     {"output", required_argument, NULL, 'o'},             {"help", no_argument, NULL, 'h'},
@@ -38,10 +40,11 @@ struct arguments {
 };
 
 static const char convert_help[] =
-    "Usage: h5pt convert IN.h5 -o DIR [options]\n\n"
-    "Converts a Keras model file. DIR gets model.pt (the weights), model.py (the module) and report.json.\n\n"
+    "Usage: h5pt convert IN -o DIR [options]\n\n"
+    "Converts a Keras model file (.h5, .keras, or weights with their architecture). DIR gets model.pt (the weights), model.py (the module) and report.json.\n\n"
     "  -o, --output DIR        where to write; made when it is not there\n"
     "      --architecture FILE model.to_json() of a file that holds weights only\n"
+    "      --weights-only      no model: model.pt gets the tensors as stored, under their Keras names\n"
     "      --formats LIST      pt,py (default: both)\n"
     "      --parity MODE       full, quick or off: how the result is checked against the model (default: full)\n"
     "      --json              print the report instead of the summary\n"
@@ -49,7 +52,7 @@ static const char convert_help[] =
     "In Python: from model import load; net = load(\"model.pt\")\n";
 
 static const char inspect_help[] =
-    "Usage: h5pt inspect IN.h5 [--json] [--dump keras,torch]\n\n"
+    "Usage: h5pt inspect IN [--architecture FILE] [--json] [--dump keras,torch]\n\n"
     "Says what is in the file and whether it would convert. Nothing is written.\n";
 
 static int parse_dump(const char *text, struct convert_request *request)
@@ -88,6 +91,9 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
         case OPTION_ARCHITECTURE:
             ret->architecture = optarg;
             break;
+        case OPTION_WEIGHTS_ONLY:
+            ret->request.weights_only = true;
+            break;
         case OPTION_FORMATS:
             if (convert_parse_formats(optarg, &ret->request.formats, &err) < 0)
                 return cli_usage(argv[0], "--formats: %s", err.message);
@@ -106,6 +112,8 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
     }
     if (ret->help)
         return 0;
+    if (ret->architecture && ret->request.weights_only)
+        return cli_usage(argv[0], "--weights-only takes no architecture");
     if (optind + 1 != argc)
         return cli_usage(argv[0], "one model file is needed");
     ret->input = argv[optind];
@@ -227,22 +235,49 @@ static void print_parity(const json_t *parity)
                  json_string_value(json_object_get(divergence, "case")));
 }
 
-static void print_summary(const struct arguments *a, const json_t *report)
+/* What there is to say of a file without a model. */
+static void print_weights(const struct arguments *a, const json_t *weights)
+{
+    size_t i;
+    const json_t *item;
+    (void)printf("%s: weights without a model, %zu tensors\n", a->input, json_array_size(weights));
+    json_array_foreach(weights, i, item)
+    {
+        char *shape = json_dumps(json_object_get(item, "shape"), JSON_COMPACT);
+        (void)printf("  ");
+        print_text(item, "keras", "");
+        (void)printf(" %s %s\n", json_string_value(json_object_get(item, "dtype")), shape ? shape : "?");
+        free(shape);
+    }
+}
+
+static void print_model(const struct arguments *a, const json_t *report)
 {
     const json_t *source = json_object_get(report, "source"), *model = json_object_get(report, "model");
-    const char *verdict = json_string_value(json_object_get(report, "verdict"));
-    bool converts = strcmp(verdict, "converted") == 0;
     (void)printf("%s: ", a->input);
     print_text(source, "class", "weights");
     (void)printf(" of Keras ");
     print_text(source, "keras_version", "1");
     (void)printf(", %lld layers, %lld parameters\n", (long long)json_integer_value(json_object_get(model, "layers")),
                  (long long)json_integer_value(json_object_get(model, "parameters")));
-    if (a->output)
+}
+
+static void print_summary(const struct arguments *a, const json_t *report)
+{
+    const json_t *source = json_object_get(report, "source");
+    const char *verdict = json_string_value(json_object_get(report, "verdict"));
+    bool converts = strcmp(verdict, "converted") == 0;
+    if (json_is_string(json_object_get(source, "class")))
+        print_model(a, report);
+    else if (json_array_size(json_object_get(report, "weights")))
+        print_weights(a, json_object_get(report, "weights"));
+    if (a->output && !a->request.weights_only)
         print_parity(json_object_get(report, "parity"));
     print_findings(json_object_get(report, "warnings"));
     if (!a->output)
         (void)printf("%s\n", converts ? "would convert" : "would be refused:");
+    else if (converts && a->request.weights_only)
+        (void)printf("written to %s; in Python there: torch.load(\"model.pt\", weights_only=True)\n", a->output);
     else if (converts)
         (void)printf("written to %s; in Python there: from model import load; net = load(\"model.pt\")\n", a->output);
     else

@@ -14,6 +14,7 @@
 #include "keras/model.h"
 #include "layers/lower.h"
 #include "parity/parity.h"
+#include "raw_weights.h"
 #include "report.h"
 #include "torch/graph.h"
 #include "write/digest.h"
@@ -184,6 +185,19 @@ static int read_graph(struct conversion *c)
     return 0;
 }
 
+/* Instead of reading and lowering the model. */
+static int take_raw_weights(struct conversion *c)
+{
+    enter(c, CONVERT_STAGE_GRAPH);
+    if (raw_weights_graph(c->source, c->arena, &c->refusals, &c->graph, c->err) < 0)
+        return -1;
+    findings_add(&c->warnings, H5PT_WEIGHTS_ONLY, "", "",
+                 "model.pt holds the tensors of the file as Keras stores them, in Keras' order of axes and under Keras' names: there is "
+                 "no module, and nothing was checked against Keras");
+    c->facts.graph = &c->graph;
+    return 0;
+}
+
 static int lower_graph(struct conversion *c)
 {
     struct h5pt_error why = H5PT_ERROR_INIT;
@@ -224,12 +238,12 @@ static int write_artifacts(struct conversion *c)
     enter(c, CONVERT_STAGE_WRITE);
     struct artifact unwanted;
     struct artifact *a = &unwanted;
-    if (c->request->formats & CONVERT_PT)
+    if ((c->request->formats & CONVERT_PT) || c->request->weights_only)
         a = add_artifact(c, pt_name, "");
     c->state_dict = create(c, pt_name);
     if (c->state_dict < 0 || state_dict_write(&c->graph, c->source, c->state_dict, a, c->err) < 0)
         return -1;
-    return c->request->formats & CONVERT_PY ? write_python(c) : 0;
+    return (c->request->formats & CONVERT_PY) && !c->request->weights_only ? write_python(c) : 0;
 }
 
 static void warn_amplified(struct conversion *c)
@@ -243,7 +257,7 @@ static void warn_amplified(struct conversion *c)
 
 static int check_parity(struct conversion *c)
 {
-    if (c->request->parity == CONVERT_PARITY_OFF)
+    if (c->request->parity == CONVERT_PARITY_OFF || c->request->weights_only)
         return 0;
     enter(c, CONVERT_STAGE_PARITY);
     struct parity_options options = {
@@ -312,11 +326,12 @@ static int write_report(struct conversion *c, json_t **ret)
 
 static int run_stages(struct conversion *c)
 {
+    bool raw = c->request->weights_only;
     if (c->request->output_dir >= 0)
         remove_artifacts(c);
-    if (read_source(c) < 0 || (c->source && read_graph(c) < 0))
+    if (read_source(c) < 0 || (c->source && (raw ? take_raw_weights(c) : read_graph(c)) < 0))
         return -1;
-    if (!refused(c) && lower_graph(c) < 0)
+    if (!refused(c) && !raw && lower_graph(c) < 0)
         return -1;
     if (c->request->output_dir < 0)
         return finish(c);

@@ -177,16 +177,32 @@ static json_t *layers_json(const struct report_facts *f)
     return list;
 }
 
+/* What a file holds whose architecture is not known. */
+static void add_stored_weights(json_t *list, const struct source *source)
+{
+    for (size_t i = 0; i < source_layer_count(source); i++) {
+        const struct source_layer *layer = source_layer(source, i);
+        for (size_t k = 0; k < layer->tensor_count; k++) {
+            const struct source_tensor *t = &layer->tensors[k];
+            (void)json_array_append_new(list, json_pack("{s:o, s:n, s:o, s:s, s:n}", "keras", report_text(t->object), "torch",
+                                                        "shape", shape_json(&t->shape), "dtype", dtype_name(t->dtype),
+                                                        "rearrangement"));
+        }
+    }
+}
+
 static json_t *weights_json(const struct report_facts *f)
 {
     json_t *list = json_array();
+    if (!f->graph && f->source && !source_config(f->source, NULL))
+        add_stored_weights(list, f->source);
     for (int i = 0; f->graph && i < f->graph->parameter_count; i++) {
         const struct torch_parameter *p = &f->graph->parameters[i];
         struct strbuf text = STRBUF_INIT;
         rearrangement_describe(p, &text);
-        (void)json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:s}", "keras", optional_text(p->keras), "torch",
-                                                    report_text(p->name), "shape", shape_json(&p->shape), "rearrangement",
-                                                    strbuf_text(&text)));
+        (void)json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:s, s:s}", "keras", optional_text(p->keras),
+                                                    "torch", report_text(p->name), "shape", shape_json(&p->shape), "dtype",
+                                                    dtype_name(p->dtype), "rearrangement", strbuf_text(&text)));
         strbuf_release(&text);
     }
     return list;

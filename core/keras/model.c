@@ -83,7 +83,7 @@ static bool refuse_without_architecture(struct builder *b, const char *text)
         return false;
     findings_add(b->refusals, H5PT_WEIGHTS_WITHOUT_ARCHITECTURE, "", "model_config",
                  "The file holds weights only; save the whole model (model.save), or give the architecture as JSON "
-                 "(model.to_json())");
+                 "(model.to_json()). The bare tensors are to be had with --weights-only");
     return true;
 }
 
