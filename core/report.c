@@ -72,11 +72,18 @@ static json_t *optional_text(const char *text)
     return text ? report_text(text) : json_null();
 }
 
+static const char *keras_version(const struct report_facts *f)
+{
+    if (f->model && f->model->version_text)
+        return f->model->version_text;
+    return f->source ? source_keras_version(f->source) : NULL;
+}
+
 static json_t *source_json(const struct report_facts *f)
 {
     return json_pack("{s:o, s:I, s:s, s:o, s:o, s:o, s:o}", "sha256", optional_text(f->source_sha256), "bytes",
                      (json_int_t)f->source_bytes, "format", source_format(f->source), "keras_version",
-                     optional_text(f->source ? source_keras_version(f->source) : NULL), "backend",
+                     optional_text(keras_version(f)), "backend",
                      optional_text(f->source ? source_backend(f->source) : NULL),
                      "class", optional_text(f->model ? f->model->class_name : NULL), "name",
                      optional_text(f->model ? f->model->name : NULL));

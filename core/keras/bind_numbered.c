@@ -37,6 +37,7 @@ struct numbered {
     struct builder *b;
     json_t *index; /* owned: name of a group → its position in the source */
     size_t *used;  /* owned: variables of each group that are bound */
+    const char *container; /* the attribute of a model that holds its layers */
     enum counting counting;
     bool report; /* add refusals */
     bool known;  /* no layer was refused before */
@@ -199,11 +200,8 @@ static int bind_network(struct numbered *n, struct network *network, const char 
 static int bind_entry(struct numbered *n, struct network_layer *entry, const char *group)
 {
     if (entry->nested) {
-        const char *container = arena_printf(n->b->arena, "%s/layers", group);
-        const char *old = arena_printf(n->b->arena, "%s/_layer_checkpoint_dependencies", group);
-        if (!container || !old)
-            return h5pt_fail_memory(n->b->err);
-        return bind_network(n, entry->nested, n->counting == COUNT_ONCE && !json_object_get(n->index, old) ? container : old);
+        const char *container = arena_printf(n->b->arena, "%s/%s", group, n->container);
+        return container ? bind_network(n, entry->nested, container) : h5pt_fail_memory(n->b->err);
     }
     struct keras_layer *layer = entry->layer;
     if (!layer->built && strcmp(entry->class_name, "InputLayer") != 0)
@@ -245,30 +243,29 @@ static void check_unused(struct numbered *n)
     }
 }
 
-static int attempt(struct numbered *n, struct network *root, const char *container, enum counting counting, bool report)
+static int attempt(struct numbered *n, struct network *root, enum counting counting, bool report)
 {
     memset(n->used, 0, (source_layer_count(n->b->source) + 1) * sizeof *n->used);
     n->counting = counting;
     n->report = report;
     n->known = true;
     n->problems = 0;
-    if (bind_network(n, root, container) < 0)
+    if (bind_network(n, root, n->container) < 0)
         return -1;
     if (n->problems == 0)
         check_unused(n);
     return 0;
 }
 
-static int make_index(struct numbered *n, const char **ret_container)
+static int make_index(struct numbered *n)
 {
     static const char old[] = "_layer_checkpoint_dependencies";
-    *ret_container = "layers";
     for (size_t i = 0; i < source_layer_count(n->b->source); i++) {
         const char *name = source_layer(n->b->source, i)->name;
         if (json_object_set_new(n->index, name, json_integer((json_int_t)i)) < 0)
             return h5pt_fail_memory(n->b->err);
         if (strncmp(name, old, sizeof old - 1) == 0)
-            *ret_container = old;
+            n->container = old;
     }
     return 0;
 }
@@ -277,15 +274,20 @@ static int make_index(struct numbered *n, const char **ret_container)
  * is meant. */
 int bind_numbered(struct builder *b, struct network *root)
 {
-    struct numbered n = {.b = b, .index = json_object(), .used = calloc(source_layer_count(b->source) + 1, sizeof *n.used)};
-    const char *container = "layers";
-    int status = n.index && n.used ? make_index(&n, &container) : h5pt_fail_memory(b->err);
+    static const char layers[] = "layers";
+    struct numbered n = {
+        .b = b,
+        .index = json_object(),
+        .used = calloc(source_layer_count(b->source) + 1, sizeof *n.used),
+        .container = layers,
+    };
+    int status = n.index && n.used ? make_index(&n) : h5pt_fail_memory(b->err);
     if (status == 0)
-        status = attempt(&n, root, container, COUNT_ONCE, false);
-    if (status == 0 && n.problems && strcmp(container, "layers") != 0)
-        status = attempt(&n, root, container, COUNT_WEIGHTS_TWICE, false);
+        status = attempt(&n, root, COUNT_ONCE, false);
+    if (status == 0 && n.problems && n.container != layers)
+        status = attempt(&n, root, COUNT_WEIGHTS_TWICE, false);
     if (status == 0 && n.problems)
-        status = attempt(&n, root, container, COUNT_ONCE, true);
+        status = attempt(&n, root, COUNT_ONCE, true);
     json_decref(n.index);
     free(n.used);
     return status;

@@ -273,8 +273,9 @@ void config_ignore(struct config_reader *reader, const char *keys)
 /* The name of a dtype policy in any of its serialized forms. */
 static const char *policy_name(const json_t *dtype)
 {
-    if (json_is_object(dtype))
-        dtype = json_object_get(json_object_get(dtype, "config"), "name");
+    const json_t *config = json_object_get(dtype, "config");
+    if (json_is_object(dtype)) /* quantised ones have a mode instead */
+        dtype = json_object_get(config, json_object_get(config, "name") ? "name" : "mode");
     return json_string_value(dtype);
 }
 
@@ -311,7 +312,7 @@ void config_read_storage(struct config_reader *reader)
     struct keras_layer *layer = reader->layer;
     if (config_get(reader, "quantization_config"))
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "quantization_config",
-                      "The layer is quantised: it rounds its inputs at run time. Save the model before quantize()");
+                      "The layer is quantised (quantization_config): it rounds its inputs at run time. Save the model before quantize()");
     double alpha = config_double(reader, "lora_alpha", 0);
     if (!config_get(reader, "lora_rank"))
         return;

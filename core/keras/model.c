@@ -31,6 +31,7 @@ static void check_writer(struct builder *b, const char *version)
     if (!backend)
         backend = json_string_value(json_object_get(b->model->json, "backend"));
     b->model->version = keras_version_parse(version);
+    b->model->version_text = version;
     b->model->version.tensorflow = !backend || strcmp(backend, "tensorflow") == 0;
     struct keras_version v = b->model->version;
     if (v.major < 2)

@@ -95,6 +95,7 @@ struct keras_call {
 struct keras_model {
     struct arena *arena; /* borrowed */
     struct keras_version version;
+    const char *version_text; /* as the file or its architecture says, "2.15.0"; NULL: it does not say */
     const char *class_name, *name;
     json_t *json; /* owned: the parsed configuration */
     int layer_count, call_count, value_count, input_count, output_count;

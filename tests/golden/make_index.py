@@ -3,6 +3,7 @@
 """Write INDEX.tsv: a row for each case below `cases`, with the Keras classes that its architecture names.  Needs h5py and numpy."""
 import json
 import os
+import zipfile
 
 import h5py
 import numpy as np
@@ -31,10 +32,21 @@ def classes_in(config):
     return list(found)
 
 
+def architecture(path):
+    """The text that names the classes of a case, or None when it is a file of weights alone."""
+    if os.path.exists(path + ".json"):
+        with open(path + ".json") as file:
+            return file.read()
+    if os.path.exists(path + ".keras"):
+        with zipfile.ZipFile(path + ".keras") as archive:
+            return archive.read("config.json")
+    with h5py.File(path + ".h5") as file:
+        return file.attrs.get("model_config")
+
+
 def row(path):
     meta = json.loads(str(np.load(path + ".io.npz")["meta"]))
-    with h5py.File(path + ".h5") as file:
-        text = file.attrs.get("model_config")
+    text = architecture(path)
     classes = classes_in(json.loads(text)) if text is not None else ["-"]
     name = os.path.relpath(path, CASES).replace(os.sep, "/")
     return "%s\t%s %s\t%s\t%s\n" % (name, meta["flavour"], meta["keras_version"], ",".join(classes), meta["expect"])
@@ -43,7 +55,7 @@ def row(path):
 def index():
     stems = []
     for folder, _, files in os.walk(CASES):
-        stems += [os.path.join(folder, f[:-3]) for f in files if f.endswith(".h5")]
+        stems += [os.path.join(folder, f[: -len(".io.npz")]) for f in files if f.endswith(".io.npz")]
     return HEADER + "".join(row(stem) for stem in sorted(stems))
 
 

@@ -11,6 +11,11 @@ import torch
 # Relative to the largest output.  float32 sums of the same few hundred terms in another order differ by 1e-7 to 1e-5 of the largest
 # one, through a dozen layers too; a swapped axis, a dropped bias or another padding shows at 1e-2 and more.
 TOLERANCE = 1e-4
+# Where Keras computes in 16 bits, each layer rounds to 11 bits (float16: 2^-11 = 5e-4 of the value) or 8 (bfloat16: 4e-3); a handful
+# of layers add up to a few times that.
+TOLERANCES = {"float16": 5e-3, "bfloat16": 2e-2}
+
+MODEL_ENDINGS = (".weights.h5", ".h5", ".keras")
 
 
 class Mismatch(AssertionError):
@@ -34,6 +39,22 @@ def read_case(stem):
     meta = json.loads(str(arrays.pop("meta")))
     in_order = lambda kind: [arrays[kind + str(i)] for i in range(sum(name.startswith(kind) for name in arrays))]
     return in_order("in"), in_order("out"), meta
+
+
+def stem_of(name):
+    """The name of a case from the name of its model file; None for other files."""
+    return next((name[: -len(ending)] for ending in MODEL_ENDINGS if name.endswith(ending)), None)
+
+
+def model_of(stem):
+    """The model file of a case."""
+    return next(stem + ending for ending in MODEL_ENDINGS if os.path.exists(stem + ending))
+
+
+def tolerance(report):
+    types = {row["dtype"] for row in report["weights"]}
+    types |= {name for name in TOLERANCES for w in report["warnings"] if w["code"] == "MIXED_PRECISION" and "mixed_" + name in w["message"]}
+    return max(TOLERANCES.get(name, TOLERANCE) for name in types | {"float32"})
 
 
 def read_report(folder):
@@ -62,7 +83,9 @@ def to_torch(array, spec):
 
 
 def to_keras(tensor, spec):
-    array = tensor.numpy()
+    if str(tensor.dtype) != "torch." + spec["dtype"]:
+        raise Mismatch("%s is of type %s, not %s" % (spec["name"], tensor.dtype, spec["dtype"]))
+    array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # numpy has no bfloat16
     return array.transpose(spec["to_keras"]) if spec["to_keras"] else array
 
 

@@ -186,48 +186,76 @@ static void data_format_is_kept_with_the_layer(void **state)
     END(&f, "UNSUPPORTED_CONFIG data_format");
 }
 
-static void only_float32_is_computed(void **state)
+static void policies_give_the_type_of_the_layer(void **state)
 {
     (void)state;
-    static const char *const fine[] = {
-        "{}", "{'dtype': null}", "{'dtype': 'float32'}",
-        "{'dtype': {'module': 'keras', 'class_name': 'DTypePolicy', 'config': {'name': 'float32'}}}"};
-    static const char *const refused[] = {
-        "{'dtype': 'float16'}", "{'dtype': 'mixed_float16'}", "{'dtype': 3}",
-        "{'dtype': {'class_name': 'QuantizedDTypePolicy', 'config': {'mode': 'int8'}}}",
-        "{'dtype': {'class_name': 'Policy', 'config': {'name': 'mixed_bfloat16'}}}"};
+    static const struct {
+        const char *json;
+        enum dtype compute;
+        const char *mixed;
+    } cases[] = {
+        {"{}", DTYPE_F32, NULL},
+        {"{'dtype': null}", DTYPE_F32, NULL},
+        {"{'dtype': 'float32'}", DTYPE_F32, NULL},
+        {"{'dtype': 'float16'}", DTYPE_F16, NULL},
+        {"{'dtype': 'bfloat16'}", DTYPE_BF16, NULL},
+        {"{'dtype': {'module': 'keras', 'class_name': 'DTypePolicy', 'config': {'name': 'float64'}}}", DTYPE_F64, NULL},
+        {"{'dtype': 'mixed_float16'}", DTYPE_F32, "mixed_float16"},
+        {"{'dtype': {'class_name': 'Policy', 'config': {'name': 'mixed_bfloat16'}}}", DTYPE_F32, "mixed_bfloat16"}};
     struct fixture f;
-    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
-        begin(&f, fine[i]);
-        config_check_policy(&f.reader);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *mixed = "";
+        begin(&f, cases[i].json);
+        config_read_policy(&f.reader, &mixed);
+        assert_int_equal(f.layer.compute, cases[i].compute);
+        if (cases[i].mixed)
+            assert_string_equal(mixed, cases[i].mixed);
+        else
+            assert_null(mixed);
         end(&f, 0, NULL);
     }
+}
+
+static void other_policies_are_refused(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {
+        "{'dtype': 'int32'}", "{'dtype': 3}", "{'dtype': '_infer'}", "{'dtype': 'int8_from_float32'}",
+        "{'dtype': {'class_name': 'QuantizedDTypePolicy', 'config': {'mode': 'int8'}}}"};
+    struct fixture f;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const char *mixed;
         begin(&f, refused[i]);
-        config_check_policy(&f.reader);
+        config_read_policy(&f.reader, &mixed);
         config_finish(&f.reader);
         assert_int_equal(f.refusals.count, 1);
         assert_int_equal(f.refusals.items[0].code, H5PT_UNSUPPORTED_DTYPE);
+        assert_true((i < 3) == (strstr(f.refusals.items[0].message, "quantised") == NULL));
         json_decref(f.json);
         arena_free(f.refusals.arena);
     }
 }
 
-static void quantised_and_low_rank_weights_are_refused(void **state)
+static void low_rank_updates_are_read(void **state)
 {
     (void)state;
     struct fixture f;
     begin(&f, "{'quantization_config': null, 'lora_rank': null, 'lora_alpha': null}");
-    config_refuse_quantised(&f.reader);
+    config_read_storage(&f.reader);
+    assert_int_equal(f.layer.low_rank, 0);
     end(&f, 0, NULL);
-    begin(&f, "{'quantization_config': {}, 'lora_rank': 4, 'lora_alpha': 4}");
-    config_refuse_quantised(&f.reader);
-    config_finish(&f.reader);
-    assert_int_equal(f.refusals.count, 2);
-    assert_string_equal(f.refusals.items[0].key, "quantization_config");
-    assert_string_equal(f.refusals.items[1].key, "lora_rank");
-    json_decref(f.json);
-    arena_free(f.refusals.arena);
+    begin(&f, "{'lora_rank': 4, 'lora_alpha': 6}");
+    config_read_storage(&f.reader);
+    assert_int_equal(f.layer.low_rank, 4);
+    assert_true(f.layer.low_rank_scale == 1.5);
+    end(&f, 0, NULL);
+    begin(&f, "{'lora_rank': 4}"); /* before Keras had the key */
+    config_read_storage(&f.reader);
+    assert_true(f.layer.low_rank_scale == 1.0);
+    end(&f, 0, NULL);
+    begin(&f, "{'quantization_config': {}}");
+    config_read_storage(&f.reader);
+    END(&f, "UNSUPPORTED_CONFIG quantization_config");
 }
 
 int main(void)
@@ -241,8 +269,9 @@ int main(void)
         cmocka_unit_test(unread_keys_are_refused_by_name),
         cmocka_unit_test(ignored_keys_are_known),
         cmocka_unit_test(data_format_is_kept_with_the_layer),
-        cmocka_unit_test(only_float32_is_computed),
-        cmocka_unit_test(quantised_and_low_rank_weights_are_refused),
+        cmocka_unit_test(policies_give_the_type_of_the_layer),
+        cmocka_unit_test(other_policies_are_refused),
+        cmocka_unit_test(low_rank_updates_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
