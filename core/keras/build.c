@@ -85,9 +85,9 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
         return h5pt_fail_memory(b->err);
     if (config_begin(&reader, layer, b->model->version, b->arena, b->refusals, b->err) < 0)
         return -1;
-    class->handler->read(&reader, layer->config, class->variant);
     if (strcmp(class->name, "InputLayer") != 0 && !layer->operation)
-        read_policy(b, &reader);
+        read_policy(b, &reader); /* first: it holds for the layers inside, too */
+    class->handler->read(&reader, layer->config, class->variant);
     config_finish(&reader);
     if (b->refusals->count != before)
         layer->class = NULL;

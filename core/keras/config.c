@@ -307,6 +307,20 @@ void config_read_policy(struct config_reader *reader, const char **ret_mixed)
                       "mixed_bfloat16", name ? name : "an unknown policy");
 }
 
+void config_check_policy(struct config_reader *reader)
+{
+    enum dtype outer = reader->layer->compute;
+    const char *mixed;
+    if (!json_is_string(json_object_get(reader->json, "dtype")) && !json_is_object(json_object_get(reader->json, "dtype")))
+        return;
+    reader->layer->compute = DTYPE_F32;
+    config_read_policy(reader, &mixed);
+    if (reader->layer->compute != outer)
+        config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype", "The inner layer computes in %s, the outer one in %s",
+                      dtype_name(reader->layer->compute), dtype_name(outer));
+    reader->layer->compute = outer;
+}
+
 void config_read_storage(struct config_reader *reader)
 {
     struct keras_layer *layer = reader->layer;

@@ -53,6 +53,8 @@ void config_ignore(struct config_reader *reader, const char *keys);
  * float32 while Keras computes in 16 bits: the layer then counts as float32, which is at least as exact; else NULL. Policies of
  * quantised layers are refused. */
 void config_read_policy(struct config_reader *reader, const char **ret_mixed);
+/* For a layer inside another: refuses a policy that computes in another type than the outer one (layer->compute as it is). */
+void config_check_policy(struct config_reader *reader);
 /* Reads how the kernel is stored: with a low-rank update beside it (layer->low_rank), or quantised, which is refused. */
 void config_read_storage(struct config_reader *reader);
 void config_refuse(struct config_reader *reader, enum h5pt_code code, const char *key, const char *format, ...)

@@ -26,8 +26,7 @@ static void read_inner(struct config_reader *reader, struct keras_layer *inner)
         return;
     }
     inner->class->handler->read(&inner_reader, inner->config, inner->class->variant);
-    const char *mixed; /* the wrapper has the policy of its layer, and speaks for both */
-    config_read_policy(&inner_reader, &mixed);
+    config_check_policy(&inner_reader);
     config_finish(&inner_reader);
 }
 
