@@ -70,7 +70,7 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
     if (config_begin(&reader, layer, b->model->version, b->arena, b->refusals, b->err) < 0)
         return -1;
     class->handler->read(&reader, layer->config, class->variant);
-    if (strcmp(class->name, "InputLayer") != 0)
+    if (!(class->flags & LAYER_OWN_DTYPE))
         config_check_policy(&reader);
     config_finish(&reader);
     if (b->refusals->count != before)

@@ -25,6 +25,8 @@ enum {
     MERGE = LAYER_MERGE,
     TAKES_MASK = LAYER_TAKES_MASK,
     ARGUMENTS = LAYER_ARGUMENTS,
+    PREPROCESSING = LAYER_PREPROCESSING,
+    OWN_DTYPE = LAYER_OWN_DTYPE,
 };
 
 static const struct layer_class classes[] = {

@@ -31,6 +31,8 @@ enum layer_flag {
     LAYER_MERGE = 1 << 5,        /* takes a list of tensors; the others take one */
     LAYER_TAKES_MASK = 1 << 6,   /* gets the masks of its inputs as further inputs (call->mask_of) */
     LAYER_ARGUMENTS = 1 << 7,    /* looks at call->arguments itself; every tensor in them is an input */
+    LAYER_PREPROCESSING = 1 << 8, /* Keras 3 writes training=true into its calls, which means nothing at inference */
+    LAYER_OWN_DTYPE = 1 << 9,    /* reads the key "dtype" itself: not what it computes in but what it gives */
 };
 
 /* Shape inference. Inputs may have unknown dims at conversion; parity calls it again with known ones. */

@@ -45,4 +45,10 @@ enum merge_variant {
     MERGE_MINIMUM,
 };
 
+enum resizing_variant {
+    RESIZING_PLAIN,
+    RESIZING_CENTER_CROP,
+    RESIZING_RANDOM_CROP,
+};
+
 #endif
