@@ -45,6 +45,11 @@ enum merge_variant {
     MERGE_MINIMUM,
 };
 
+enum residual_variant {
+    RESIDUAL_SCALE,
+    RESIDUAL_DEPTH,
+};
+
 enum resizing_variant {
     RESIZING_PLAIN,
     RESIZING_CENTER_CROP,
