@@ -68,9 +68,20 @@ static bool slot_agrees(const char *name, const struct wanted *w)
     return true;
 }
 
+/* A size that the configuration does not tell may be any. */
 static bool fits(const struct source_tensor *tensor, const struct wanted *w)
 {
-    return shape_equal(&tensor->shape, &w->weight->shape);
+    struct shape shape = w->weight->shape;
+    for (int i = 0; i < shape.rank && i < tensor->shape.rank; i++)
+        if (shape.dims[i] == DIM_UNKNOWN)
+            shape.dims[i] = tensor->shape.dims[i];
+    return shape_equal(&tensor->shape, &shape);
+}
+
+static void bind_weight(const struct wanted *w, const struct source_tensor *tensor)
+{
+    w->weight->tensor = tensor;
+    w->weight->shape = tensor->shape;
 }
 
 /* The tensor whose name says layer and slot, when there is exactly one. `alone`: the group belongs to this layer only. */
@@ -95,7 +106,7 @@ static bool bind_by_name(struct group *g, bool alone)
         const struct source_tensor *t = find_by_name(g, &g->wanted[i], alone);
         if (!t || !fits(t, &g->wanted[i]))
             return false;
-        g->wanted[i].weight->tensor = t;
+        bind_weight(&g->wanted[i], t);
     }
     return true;
 }
@@ -127,7 +138,7 @@ static bool bind_by_order(struct group *g, bool split)
             const struct source_tensor *t = &g->source->tensors[position++];
             if (!fits(t, w) || !slot_agrees(t->name, w))
                 return false;
-            w->weight->tensor = t;
+            bind_weight(w, t);
         }
     }
     return true;

@@ -31,6 +31,24 @@ static bool is_operation(const struct builder *b, const struct keras_layer *laye
                                 !json_object_get(layer->json, "trainable") && !json_object_get(layer->json, "dtype"));
 }
 
+/* Classes that no torch module can do the work of, and why. */
+static const struct {
+    const char *names, *why;
+} beyond_torch[] = {
+    {"StringLookup TextVectorization", "works on strings, which torch has no tensors of; do it before the model and give it the ids"},
+    {"Hashing HashedCrossing", "hashes its input as a string, which torch cannot; do it before the model and give it the ids"},
+    {"TFSMLayer JaxLayer FlaxLayer TorchModuleWrapper", "runs a program of another framework that is not in the file"},
+    {"DenseFeatures SequenceFeatures", "takes feature columns, which are Python objects that the file does not hold"},
+};
+
+static const char *why_beyond_torch(const char *class_name)
+{
+    for (size_t i = 0; i < sizeof beyond_torch / sizeof *beyond_torch; i++)
+        if (word_index(beyond_torch[i].names, class_name) >= 0)
+            return beyond_torch[i].why;
+    return NULL;
+}
+
 static void refuse_class(struct builder *b, const struct keras_layer *layer)
 {
     static const char tf_operations[] = "TFOpLambda SlicingOpLambda TensorFlowOpLayer ClassMethod InstanceMethod InstanceProperty";
@@ -42,6 +60,9 @@ static void refuse_class(struct builder *b, const struct keras_layer *layer)
     else if (is_operation(b, layer))
         findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, layer->path, "class_name",
                      "The Keras operation \"%.80s\" is not supported", layer->class_name);
+    else if (why_beyond_torch(layer->class_name))
+        findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "class_name", "The layer class %.80s %s",
+                     layer->class_name, why_beyond_torch(layer->class_name));
     else
         findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "class_name",
                      "The layer class \"%.80s\" is not supported", layer->class_name);
@@ -85,7 +106,7 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
         return h5pt_fail_memory(b->err);
     if (config_begin(&reader, layer, b->model->version, b->arena, b->refusals, b->err) < 0)
         return -1;
-    if (strcmp(class->name, "InputLayer") != 0 && !layer->operation)
+    if (!(class->flags & LAYER_OWN_DTYPE) && !layer->operation)
         read_policy(b, &reader); /* first: it holds for the layers inside, too */
     class->handler->read(&reader, layer->config, class->variant);
     config_finish(&reader);

@@ -217,7 +217,10 @@ static void check_arguments(struct builder *b, struct node *node, const struct l
     json_object_foreach((json_t *)kwargs, key, value) {
         bool input = !any && (strcmp(key, "inputs") == 0 || strcmp(key, "x") == 0) && is_only_tensors(value);
         bool mask = class && (class->flags & LAYER_TAKES_MASK) && strcmp(key, "mask") == 0;
-        if (!nothing(value) && !(strcmp(key, "training") == 0 && json_is_false(value)) && !input && !mask)
+        bool preprocessing = b->model->version.major >= 3 && (class ? (class->flags & LAYER_PREPROCESSING) != 0
+                                                                    : strcmp(node->entry->class_name, "Pipeline") == 0);
+        bool training = strcmp(key, "training") == 0 && (json_is_false(value) || preprocessing);
+        if (!nothing(value) && !training && !input && !mask)
             refuse_argument(b, node->entry, key);
     }
 }

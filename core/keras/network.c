@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/words.h"
 #include "layers/layer.h"
 
 enum { MAX_REF_NESTING = 16 };
@@ -94,7 +95,8 @@ static bool is_model(const char *class_name, const json_t *config)
 {
     if (!layer_list(config))
         return false;
-    return json_is_array(config) || json_object_get(config, "input_layers") || strcmp(class_name, "Sequential") == 0;
+    return json_is_array(config) || json_object_get(config, "input_layers") ||
+           word_index("Sequential Pipeline", class_name) >= 0;
 }
 
 static const char *join_path(struct builder *b, const char *scope, const char *name)

@@ -67,24 +67,32 @@ struct lowered lower_normalize(struct lowering *l, const struct keras_call *call
     return lower_pointwise(l, call, x, TORCH_NORMALIZE, NULL, 3, attrs);
 }
 
-struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x)
+struct lowered lower_cast(struct lowering *l, const struct keras_call *call, struct lowered x, enum dtype dtype)
 {
-    if (dtype_is_float(call->inputs[0]->dtype))
+    /* All floating-point types are one type in the graph: what a layer computes in is its own matter. */
+    enum dtype held = dtype_is_float(dtype) ? DTYPE_F32 : dtype;
+    if (lower_dtype(l, x.id) == held)
         return x;
-    struct torch_attr dtype = attr_text("dtype", dtype_name(call->layer->compute));
+    struct torch_attr attr = attr_text("dtype", dtype_name(dtype));
     x.id = lower_node(l, call,
                       &(struct node_spec){.op = TORCH_CAST,
                                           .input_count = 1,
                                           .inputs = &x.id,
                                           .attr_count = 1,
-                                          .attrs = &dtype,
+                                          .attrs = &attr,
                                           .shape = lower_shape(l, x.id),
-                                          .dtype = DTYPE_F32});
+                                          .dtype = held});
     return x;
 }
 
+struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x)
+{
+    return lower_cast(l, call, x, call->layer->compute);
+}
+
 static struct lowered parameter_value(struct lowering *l, const struct keras_call *call, const char *module,
-                                      int parameter, const struct shape *shape, const struct layout *layout)
+                                      int parameter, const struct shape *shape, const struct layout *layout,
+                                      enum dtype dtype)
 {
     int id = lower_node(l, call,
                         &(struct node_spec){.op = TORCH_PARAMETER,
@@ -92,7 +100,7 @@ static struct lowered parameter_value(struct lowering *l, const struct keras_cal
                                             .parameter_count = 1,
                                             .parameters = &parameter,
                                             .shape = *shape,
-                                            .dtype = DTYPE_F32});
+                                            .dtype = dtype});
     struct lowered ret = {.id = id, .layout = *layout};
     return ret;
 }
@@ -103,7 +111,7 @@ struct lowered lower_weight_value(struct lowering *l, const struct keras_call *c
     struct rearrangement r = rearrange_axes(shape, layout->axes);
     const char *module = lower_module(l, call, slot);
     int parameter = lower_parameter(l, call, module, NULL, slot, &r);
-    return parameter_value(l, call, module, parameter, &r.shape, layout);
+    return parameter_value(l, call, module, parameter, &r.shape, layout, DTYPE_F32);
 }
 
 struct lowered lower_constant_value(struct lowering *l, const struct keras_call *call, const char *name,
@@ -120,11 +128,20 @@ struct lowered lower_constant_value(struct lowering *l, const struct keras_call 
     }
     if (torch_order) {
         int parameter = lower_constant(l, call, module, NULL, &torch, DTYPE_F32, true, torch_order->data);
-        ret = parameter_value(l, call, module, parameter, &torch, layout);
+        ret = parameter_value(l, call, module, parameter, &torch, layout, DTYPE_F32);
     }
     tensor_free(keras_order);
     tensor_free(torch_order);
     return ret;
+}
+
+struct lowered lower_constant_ids(struct lowering *l, const struct keras_call *call, const char *name,
+                                  const struct shape *shape, const float *values)
+{
+    const char *module = lower_module(l, call, name);
+    struct layout layout = layout_keras(shape->rank);
+    int parameter = lower_constant(l, call, module, NULL, shape, DTYPE_I64, true, values);
+    return parameter_value(l, call, module, parameter, shape, &layout, DTYPE_I64);
 }
 
 int lower_fill(struct lowering *l, const struct keras_call *call, const char *module, const char *name,

@@ -17,7 +17,9 @@ struct lowered lower_reduce(struct lowering *l, const struct keras_call *call, e
 /* F.normalize over one Keras axis: x / max(l2 norm, eps). */
 struct lowered lower_normalize(struct lowering *l, const struct keras_call *call, struct lowered x, int axis,
                                double eps);
-/* x, which holds input 0, as float32. */
+/* x as this type; nothing is added when it has it. */
+struct lowered lower_cast(struct lowering *l, const struct keras_call *call, struct lowered x, enum dtype dtype);
+/* x as float32. */
 struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x);
 
 /* The weight `slot`, read inside forward, shaped to broadcast against values in `layout`: its elements viewed as `shape` (of
@@ -27,6 +29,10 @@ struct lowered lower_weight_value(struct lowering *l, const struct keras_call *c
 /* The same for numbers that the configuration holds: a buffer with this name. */
 struct lowered lower_constant_value(struct lowering *l, const struct keras_call *call, const char *name,
                                     const struct shape *shape, const struct layout *layout, const float *values);
+
+/* Whole numbers (below 2^24) that the configuration holds: an int64 buffer with this name. */
+struct lowered lower_constant_ids(struct lowering *l, const struct keras_call *call, const char *name,
+                                  const struct shape *shape, const float *values);
 
 /* A constant vector for a module's parameter that Keras does not have: 1 for weight, 0 for bias. */
 int lower_fill(struct lowering *l, const struct keras_call *call, const char *module, const char *name,

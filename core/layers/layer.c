@@ -26,6 +26,8 @@ enum {
     TAKES_MASK = LAYER_TAKES_MASK,
     ARGUMENTS = LAYER_ARGUMENTS,
     NO_AUTOCAST = LAYER_NO_AUTOCAST,
+    PREPROCESSING = LAYER_PREPROCESSING,
+    OWN_DTYPE = LAYER_OWN_DTYPE,
 };
 
 static const struct layer_class classes[] = {

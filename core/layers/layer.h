@@ -32,6 +32,8 @@ enum layer_flag {
     LAYER_TAKES_MASK = 1 << 6,   /* gets the masks of its inputs as further inputs (call->mask_of) */
     LAYER_ARGUMENTS = 1 << 7,    /* looks at call->arguments itself; every tensor in them is an input */
     LAYER_NO_AUTOCAST = 1 << 8,  /* floating-point inputs are not cast to the type that the layer computes in (ids) */
+    LAYER_PREPROCESSING = 1 << 9, /* Keras 3 writes training=true into its calls, which means nothing at inference */
+    LAYER_OWN_DTYPE = 1 << 10,    /* reads the key "dtype" itself: not what it computes in but what it gives */
 };
 
 /* Shape inference. Inputs may have unknown dims at conversion; parity calls it again with known ones. Layers know one

@@ -73,6 +73,11 @@ struct shape lower_shape(const struct lowering *l, int id)
     return id < 0 || id >= l->graph->value_count ? (struct shape){.rank = 0} : l->graph->values[id].shape;
 }
 
+enum dtype lower_dtype(const struct lowering *l, int id)
+{
+    return id < 0 || id >= l->graph->value_count ? DTYPE_F32 : l->graph->values[id].dtype;
+}
+
 /* ---- names ---- */
 
 /* What a module's attribute must not be called: Python's keywords, and what nn.Module has itself. */

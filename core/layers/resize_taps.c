@@ -2,6 +2,8 @@
 #include "layers/resize_taps.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const double pi = 3.14159265358979323846;
 
@@ -55,29 +57,128 @@ static const struct kernel {
     [RESIZE_MITCHELL] = {2, mitchell_cubic},
 };
 
-/* Where output cell `o` lies, counted in cells of the input from the sample of the first. */
-static double position(enum resize_kind kind, int64_t in, int64_t factor, int64_t o)
+/* Input cells per output cell. */
+static float cell_step(const struct resize_axis *axis)
 {
-    if (kind == RESIZE_BILINEAR_LEGACY)
-        return (double)o / (double)factor;
-    if (kind != RESIZE_BICUBIC)
-        return ((double)o + 0.5) / (double)factor - 0.5;
-    float scale = (float)in / (float)(in * factor), at = ((float)o + 0.5f) * scale - 0.5f, cell = floorf(at);
-    return (double)cell + rint((double)(at - cell) * 1024) / 1024;
+    return (float)axis->in / (float)axis->out;
 }
 
-void resize_taps(enum resize_kind kind, int64_t in, int64_t factor, int64_t o, struct resize_taps *ret)
+/* Where output cell `o` lies, counted in cells of the input from the sample of the first. In float32 as TensorFlow does: a
+ * kernel may end exactly there. */
+static double position(const struct resize_axis *axis, int64_t o)
 {
-    const struct kernel *kernel = &kernels[kind];
-    double at = position(kind, in, factor, o), sum = 0;
-    int64_t first = (int64_t)ceil(at - kernel->radius), last = (int64_t)floor(at + kernel->radius);
-    first = first < 0 ? 0 : first;
-    last = last > in - 1 ? in - 1 : last;
-    *ret = (struct resize_taps){.first = first, .count = (int)(last - first + 1)};
-    for (int i = 0; i < ret->count; i++) {
-        ret->weights[i] = kernel->weight(fabs((double)(first + i) - at));
-        sum += ret->weights[i];
+    if (axis->kind == RESIZE_BILINEAR_LEGACY)
+        return (double)o * (double)axis->in / (double)axis->out;
+    if (axis->kind == RESIZE_BICUBIC && !axis->smooth) {
+        float at = ((float)o + 0.5f) * cell_step(axis) - 0.5f, cell = floorf(at);
+        return (double)cell + rint((double)(at - cell) * 1024) / 1024;
     }
-    for (int i = 0; i < ret->count; i++)
-        ret->weights[i] /= sum;
+    float step = (float)(1.0 / (double)((float)axis->out / (float)axis->in));
+    return (double)(((float)o + 0.5f) * step) - 0.5;
+}
+
+static double kernel_scale(const struct resize_axis *axis)
+{
+    return axis->smooth && axis->in > axis->out ? (double)axis->in / (double)axis->out : 1;
+}
+
+static int64_t most_taps(const struct resize_axis *axis)
+{
+    double reach = axis->kind == RESIZE_NEAREST ? 0
+                   : axis->kind == RESIZE_AREA  ? (double)cell_step(axis) + 1
+                                                : 2 * kernels[axis->kind].radius * kernel_scale(axis);
+    return reach + 2 < (double)axis->in ? (int64_t)reach + 2 : axis->in;
+}
+
+static void add_kernel(const struct resize_axis *axis, int64_t o, struct resize_taps *taps)
+{
+    const struct kernel *kernel = &kernels[axis->kind];
+    double at = position(axis, o), scale = kernel_scale(axis), reach = kernel->radius * scale, sum = 0;
+    int64_t first = (int64_t)ceil(at - reach), last = (int64_t)floor(at + reach);
+    first = first < 0 ? 0 : first;
+    last = last > axis->in - 1 ? axis->in - 1 : last;
+    float *weights = taps->weights + o * taps->most;
+    taps->first[o] = first;
+    taps->count[o] = last - first + 1 < taps->most ? last - first + 1 : taps->most;
+    for (int64_t i = 0; i < taps->count[o]; i++) {
+        double distance = fabs((double)(first + i) - at) / scale;
+        double weight = distance >= kernel->radius ? 0 : kernel->weight(distance);
+        weights[i] = (float)weight;
+        sum += weight;
+    }
+    for (int64_t i = 0; i < taps->count[o]; i++)
+        weights[i] = (float)((double)weights[i] / sum);
+}
+
+static void add_area(const struct resize_axis *axis, int64_t o, struct resize_taps *taps)
+{
+    double step = (double)axis->in / (double)axis->out, low = (double)o * step, high = (double)(o + 1) * step;
+    int64_t first = (int64_t)floor(low);
+    taps->first[o] = first;
+    taps->count[o] = 0;
+    for (int64_t i = first; i < axis->in && (double)i < high && taps->count[o] < taps->most; i++) {
+        double from = (double)i < low ? low : (double)i, to = (double)(i + 1) > high ? high : (double)(i + 1);
+        taps->weights[o * taps->most + taps->count[o]++] = (float)((to - from) / step);
+    }
+}
+
+static void add_nearest(const struct resize_axis *axis, int64_t o, struct resize_taps *taps)
+{
+    int64_t cell = (int64_t)floorf(((float)o + 0.5f) * cell_step(axis));
+    taps->first[o] = cell < axis->in ? cell : axis->in - 1;
+    taps->count[o] = 1;
+    taps->weights[o * taps->most] = 1;
+}
+
+bool resize_taps_init(struct resize_taps *taps, const struct resize_axis *axis)
+{
+    size_t out = (size_t)axis->out;
+    taps->most = most_taps(axis);
+    taps->first = calloc(out + 1, sizeof *taps->first);
+    taps->count = calloc(out + 1, sizeof *taps->count);
+    taps->weights = calloc(out * (size_t)taps->most + 1, sizeof *taps->weights);
+    if (!taps->first || !taps->count || !taps->weights) {
+        resize_taps_release(taps);
+        return false;
+    }
+    for (int64_t o = 0; o < axis->out; o++) {
+        if (axis->kind == RESIZE_NEAREST)
+            add_nearest(axis, o, taps);
+        else if (axis->kind == RESIZE_AREA)
+            add_area(axis, o, taps);
+        else
+            add_kernel(axis, o, taps);
+    }
+    return true;
+}
+
+void resize_taps_release(struct resize_taps *taps)
+{
+    free(taps->first);
+    free(taps->count);
+    free(taps->weights);
+    *taps = (struct resize_taps){.most = 0};
+}
+
+/* y[k] += the cells of `row` that output `o` is made of, each times `weight`. */
+static void add_row(const struct resize_taps *taps, int64_t o, float weight, const float *row, int64_t channels, float *y)
+{
+    for (int64_t t = 0; t < taps->count[o]; t++) {
+        const float *cell = row + (taps->first[o] + t) * channels;
+        float w = weight * taps->weights[o * taps->most + t];
+        for (int64_t k = 0; k < channels; k++)
+            y[k] += w * cell[k];
+    }
+}
+
+void resize_image(const struct resize_taps *rows, int64_t height, const struct resize_taps *columns, int64_t width,
+                  int64_t in_width, int64_t channels, const float *x, float *y)
+{
+    for (int64_t i = 0; i < height; i++)
+        for (int64_t j = 0; j < width; j++, y += channels) {
+            memset(y, 0, (size_t)channels * sizeof *y);
+            for (int64_t t = 0; t < rows->count[i]; t++)
+                add_row(columns, j, rows->weights[i * rows->most + t], x + (rows->first[i] + t) * in_width * channels,
+                        channels, y);
+        }
 }

@@ -88,30 +88,24 @@ static int upsampling_shape(struct layer_shape *s)
     return spatial_set_output(s, c->rank, sizes, s->inputs[0].dims[spatial_channel_axis(s->layer, c->rank)]);
 }
 
-/* y[k] += the cells of row `row` under `taps`, each times `weight`. */
-static void add_row(const struct resize_taps *taps, double weight, const float *row, int64_t channels, float *y)
+static struct resize_axis resized_axis(const struct upsampling_config *c, int i, int64_t in)
 {
-    for (int t = 0; t < taps->count; t++) {
-        const float *cell = row + (taps->first + t) * channels;
-        float w = (float)(weight * taps->weights[t]);
-        for (int64_t k = 0; k < channels; k++)
-            y[k] += w * cell[k];
-    }
+    return (struct resize_axis){.kind = c->kind, .in = in, .out = in * c->factor[i]};
 }
 
-static void resample(const struct upsampling_config *c, const float *x, int64_t height, int64_t width, int64_t channels,
-                     float *y)
+static int resample(const struct upsampling_config *c, const struct channels_last *cl)
 {
-    struct resize_taps rows, columns;
-    for (int64_t i = 0; i < height * c->factor[0]; i++) {
-        resize_taps(c->kind, height, c->factor[0], i, &rows);
-        for (int64_t j = 0; j < width * c->factor[1]; j++, y += channels) {
-            resize_taps(c->kind, width, c->factor[1], j, &columns);
-            memset(y, 0, (size_t)channels * sizeof *y);
-            for (int t = 0; t < rows.count; t++)
-                add_row(&columns, rows.weights[t], x + (rows.first + t) * width * channels, channels, y);
-        }
-    }
+    int64_t height = cl->x->shape.dims[1], width = cl->x->shape.dims[2];
+    struct resize_axis along_rows = resized_axis(c, 0, height), along_columns = resized_axis(c, 1, width);
+    struct resize_taps rows = {.most = 0}, columns = {.most = 0};
+    bool ok = resize_taps_init(&rows, &along_rows) && resize_taps_init(&columns, &along_columns);
+    int64_t in_step = height * width * cl->channels, out_step = in_step * c->factor[0] * c->factor[1];
+    for (int64_t b = 0; ok && b < cl->batch; b++)
+        resize_image(&rows, along_rows.out, &columns, along_columns.out, width, cl->channels, cl->x->data + b * in_step,
+                     cl->y + b * out_step);
+    resize_taps_release(&rows);
+    resize_taps_release(&columns);
+    return ok ? 0 : h5pt_fail_memory(cl->run->err);
 }
 
 /* `sizes` and `factor` are padded in front to three dimensions. */
@@ -131,6 +125,8 @@ static int upsampling_reference(const struct layer_run *run)
     struct channels_last cl;
     if (channels_last_begin(run, &cl) < 0)
         return -1;
+    if (c->resample)
+        return channels_last_end(&cl, resample(c, &cl));
     int64_t sizes[3] = {1, 1, 1}, factor[3] = {1, 1, 1}, in_step = cl.channels, out_step = cl.channels;
     for (int i = 0; i < c->rank; i++) {
         sizes[3 - c->rank + i] = cl.x->shape.dims[1 + i];
@@ -138,12 +134,8 @@ static int upsampling_reference(const struct layer_run *run)
         in_step *= cl.x->shape.dims[1 + i];
         out_step *= cl.x->shape.dims[1 + i] * c->factor[i];
     }
-    for (int64_t b = 0; b < cl.batch; b++) {
-        if (c->resample)
-            resample(c, cl.x->data + b * in_step, sizes[1], sizes[2], cl.channels, cl.y + b * out_step);
-        else
-            repeat(cl.x->data + b * in_step, sizes, factor, cl.channels, cl.y + b * out_step);
-    }
+    for (int64_t b = 0; b < cl.batch; b++)
+        repeat(cl.x->data + b * in_step, sizes, factor, cl.channels, cl.y + b * out_step);
     return channels_last_end(&cl, 0);
 }
 
@@ -205,20 +197,22 @@ static struct lowered lower_resample(struct lowering *l, const struct keras_call
     bool columns = i == 1; /* multiplied from the right: (in, size) */
     struct shape shape = shape_of(2, columns ? (const int64_t[]){in, size} : (const int64_t[]){size, in});
     struct tensor *matrix = tensor_new(&shape, DTYPE_F32);
+    struct resize_axis axis = resized_axis(c, i, in);
+    struct resize_taps taps;
     const char *name = columns ? "width" : "height";
     if (call->layer->call_count > 1)
         name = arena_printf(lower_arena(l), "%s_%" PRId64, name, in);
-    if (!matrix || !name) {
+    if (!matrix || !name || !resize_taps_init(&taps, &axis)) {
         tensor_free(matrix);
         return (struct lowered){.id = -1};
     }
     memset(matrix->data, 0, (size_t)matrix->count * sizeof *matrix->data);
-    for (int64_t o = 0; o < size; o++) {
-        struct resize_taps taps;
-        resize_taps(c->kind, in, c->factor[i], o, &taps);
-        for (int t = 0; t < taps.count; t++)
-            matrix->data[columns ? (taps.first + t) * size + o : o * in + taps.first + t] = (float)taps.weights[t];
-    }
+    for (int64_t o = 0; o < size; o++)
+        for (int64_t t = 0; t < taps.count[o]; t++) {
+            int64_t at = taps.first[o] + t;
+            matrix->data[columns ? at * size + o : o * in + at] = taps.weights[o * taps.most + t];
+        }
+    resize_taps_release(&taps);
     struct layout layout = layout_keras(2);
     struct lowered m = lower_constant_value(l, call, name, &shape, &layout, matrix->data);
     tensor_free(matrix);

@@ -45,4 +45,15 @@ enum merge_variant {
     MERGE_MINIMUM,
 };
 
+enum residual_variant {
+    RESIDUAL_SCALE,
+    RESIDUAL_DEPTH,
+};
+
+enum resizing_variant {
+    RESIZING_PLAIN,
+    RESIZING_CENTER_CROP,
+    RESIZING_RANDOM_CROP,
+};
+
 #endif

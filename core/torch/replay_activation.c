@@ -56,6 +56,7 @@ static enum dtype same(enum dtype dtype)
 
 MAP0(EXP, float_of, expf(x))
 MAP0(COS, float_of, cosf(x))
+MAP0(LOG, float_of, logf(x))
 MAP0(SQRT, float_of, sqrtf(x))
 MAP0(RSQRT, float_of, 1.0f / sqrtf(x))
 MAP0(SQUARE, same, x *x)
