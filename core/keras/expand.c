@@ -216,7 +216,8 @@ static void check_arguments(struct builder *b, struct node *node, const struct l
     json_t *value;
     json_object_foreach((json_t *)kwargs, key, value) {
         bool input = !any && (strcmp(key, "inputs") == 0 || strcmp(key, "x") == 0) && is_only_tensors(value);
-        bool mask = class && (class->flags & LAYER_TAKES_MASK) && strcmp(key, "mask") == 0;
+        bool mask = class && (!(class->flags & LAYER_HONOURS_MASK) || (class->flags & LAYER_TAKES_MASK)) &&
+                    strcmp(key, "mask") == 0;
         if (!nothing(value) && !(strcmp(key, "training") == 0 && json_is_false(value)) && !input && !mask)
             refuse_argument(b, node->entry, key);
     }

@@ -9,6 +9,11 @@
 #include "base/words.h"
 #include "layers/lowering.h"
 
+int lower_fail(struct lowering *l, const struct keras_call *call, const char *why)
+{
+    return h5pt_fail(l->err, H5PT_SHAPE_UNKNOWN, call->layer->path, "%s", why);
+}
+
 struct arena *lower_arena(const struct lowering *l)
 {
     return l->arena;
@@ -71,6 +76,11 @@ void lower_output(struct lowering *l, const struct keras_call *call, int index, 
 struct shape lower_shape(const struct lowering *l, int id)
 {
     return id < 0 || id >= l->graph->value_count ? (struct shape){.rank = 0} : l->graph->values[id].shape;
+}
+
+enum dtype lower_dtype(const struct lowering *l, int id)
+{
+    return id < 0 || id >= l->graph->value_count ? DTYPE_F32 : l->graph->values[id].dtype;
 }
 
 /* ---- names ---- */

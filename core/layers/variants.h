@@ -45,4 +45,14 @@ enum merge_variant {
     MERGE_MINIMUM,
 };
 
+enum attention_variant {
+    ATTENTION_SCORE_DOT,
+    ATTENTION_SCORE_ADDITIVE,
+};
+
+enum heads_variant {
+    HEADS_ALIKE,
+    HEADS_GROUPED,
+};
+
 #endif
