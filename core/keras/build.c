@@ -93,7 +93,8 @@ static int declare_weights(struct builder *b, struct keras_layer *layer, const s
     return 0;
 }
 
-static bool is_mask_input(const struct keras_call *call, int index)
+/* Whether input `index` is the mask of another. */
+static bool is_mask(const struct keras_call *call, int index)
 {
     for (int i = 0; call->mask_of && i < call->input_count; i++)
         if (call->mask_of[i] == index)
@@ -108,7 +109,7 @@ static int infer(struct builder *b, struct keras_call *call, struct layer_shape 
     const struct layer_class *class = layer->class;
     bool takes_any = (class->flags & LAYER_ANY_DTYPE) != 0;
     for (int i = 0; i < call->input_count; i++)
-        if (!takes_any && call->inputs[i]->dtype != DTYPE_F32 && !is_mask_input(call, i))
+        if (!takes_any && !is_mask(call, i) && call->inputs[i]->dtype != DTYPE_F32)
             return h5pt_fail(b->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; only float32 is supported here",
                              dtype_name(call->inputs[i]->dtype));
     bool input_layer = strcmp(class->name, "InputLayer") == 0;

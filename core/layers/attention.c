@@ -174,7 +174,7 @@ static struct lowered lower_sums(struct lowering *l, const struct keras_call *ca
     struct lowered scale = {.id = -1};
     if (c->use_scale)
         scale = lower_weight_value(l, call, "scale", &features, &layout);
-    struct lowered x = lower_binary(l, call, TORCH_ADD, attention_unsqueeze(l, call, q, 2), attention_unsqueeze(l, call, k, 1));
+    struct lowered x = lower_binary(l, call, TORCH_ADD, lower_unsqueeze(l, call, q, 2), lower_unsqueeze(l, call, k, 1));
     if (c->use_scale && !c->additive)
         x = lower_binary(l, call, TORCH_MUL, x, scale);
     x = lower_pointwise(l, call, x, TORCH_TANH, NULL, 0, NULL);
@@ -212,7 +212,7 @@ static int attention_layer_lower(struct lowering *l, const struct keras_call *ca
     struct lowered y = attention_lower(l, call, &o, &a.masks, ATTENTION_ADD, scores, a.scores ? &weights : NULL);
     int mask = query_mask(&a, call->mask_of);
     if (mask >= 0)
-        y = lower_binary(l, call, TORCH_MUL, y, attention_unsqueeze(l, call, lower_input_keras(l, call, mask), 2));
+        y = lower_binary(l, call, TORCH_MUL, y, lower_unsqueeze(l, call, lower_input_keras(l, call, mask), 2));
     lower_output(l, call, 0, y);
     if (a.scores)
         lower_output(l, call, 1, weights);

@@ -51,6 +51,5 @@ struct lowered attention_lower(struct lowering *l, const struct keras_call *call
                                struct lowered *ret_weights);
 /* x with its axes in this order; the result counts as Keras order. */
 struct lowered attention_permute(struct lowering *l, const struct keras_call *call, struct lowered x, const int *axes);
-struct lowered attention_unsqueeze(struct lowering *l, const struct keras_call *call, struct lowered x, int dim);
 
 #endif

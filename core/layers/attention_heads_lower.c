@@ -81,7 +81,7 @@ static struct lowered unflatten(struct lowering *l, const struct keras_call *cal
         lower_fail(l, call, "More than one of the sizes that attention runs along is not known");
         return (struct lowered){.id = -1};
     }
-    struct torch_attr attrs[] = {attr_int("dim", axis - old.rank), attr_list(l, "sizes", count, written)};
+    struct torch_attr attrs[] = {attr_int("dim", axis - old.rank), attr_list(l, "unflattened_size", count, written)};
     x.id = lower_node(l, call, &(struct node_spec){.op = TORCH_UNFLATTEN, .input_count = 1, .inputs = &x.id, .attr_count = 2,
                                                    .attrs = attrs, .shape = shape, .dtype = DTYPE_F32});
     x.layout = layout_keras(shape.rank);

@@ -133,20 +133,6 @@ struct lowered attention_permute(struct lowering *l, const struct keras_call *ca
         .layout = layout_keras(in.rank)};
 }
 
-struct lowered attention_unsqueeze(struct lowering *l, const struct keras_call *call, struct lowered x, int dim)
-{
-    struct shape in = lower_shape(l, x.id), out = {.rank = in.rank + 1};
-    if (x.id < 0 || out.rank > SHAPE_MAX_RANK)
-        return (struct lowered){.id = -1};
-    for (int i = 0; i < out.rank; i++)
-        out.dims[i] = i == dim ? 1 : in.dims[i < dim ? i : i - 1];
-    struct torch_attr attr = attr_int("dim", dim);
-    return (struct lowered){
-        .id = lower_node(l, call, &(struct node_spec){.op = TORCH_UNSQUEEZE, .input_count = 1, .inputs = &x.id, .attr_count = 1,
-                                                      .attrs = &attr, .shape = out, .dtype = lower_dtype(l, x.id)}),
-        .layout = layout_keras(out.rank)};
-}
-
 /* x and y, where x may not be there yet (id -1). */
 static struct lowered both(struct lowering *l, const struct keras_call *call, struct lowered x, struct lowered y)
 {
@@ -180,11 +166,11 @@ static struct lowered lower_kept(struct lowering *l, const struct keras_call *ca
 {
     struct lowered kept = {.id = -1};
     if (masks->query >= 0)
-        kept = attention_unsqueeze(l, call, lower_input_keras(l, call, masks->query), 2);
+        kept = lower_unsqueeze(l, call, lower_input_keras(l, call, masks->query), 2);
     if (masks->value >= 0)
-        kept = both(l, call, kept, attention_unsqueeze(l, call, lower_input_keras(l, call, masks->value), 1));
+        kept = both(l, call, kept, lower_unsqueeze(l, call, lower_input_keras(l, call, masks->value), 1));
     if (masks->key >= 0)
-        kept = both(l, call, kept, attention_unsqueeze(l, call, lower_input_keras(l, call, masks->key), 1));
+        kept = both(l, call, kept, lower_unsqueeze(l, call, lower_input_keras(l, call, masks->key), 1));
     if (masks->pairs >= 0) {
         struct lowered pairs = lower_input_keras(l, call, masks->pairs);
         if (call->inputs[masks->pairs]->dtype != DTYPE_BOOL)
@@ -194,25 +180,8 @@ static struct lowered lower_kept(struct lowering *l, const struct keras_call *ca
     if (masks->causal || masks->window)
         kept = both(l, call, kept, lower_band(l, call, o, masks));
     while (kept.id >= 0 && lower_shape(l, kept.id).rank > 2 && lower_shape(l, kept.id).rank < rank)
-        kept = attention_unsqueeze(l, call, kept, 1);
+        kept = lower_unsqueeze(l, call, kept, 1);
     return kept;
-}
-
-/* torch.where(kept, x, otherwise); without x: torch.where(kept, 0, otherwise). */
-static struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered kept, struct lowered x,
-                                  double otherwise)
-{
-    bool numbers = x.id < 0;
-    struct torch_attr attrs[] = {attr_float("otherwise", otherwise), attr_float("value", 0)};
-    struct lowered y = numbers ? kept : x;
-    y.id = lower_node(l, call, &(struct node_spec){.op = TORCH_WHERE,
-                                                   .input_count = numbers ? 1 : 2,
-                                                   .inputs = (const int[]){kept.id, x.id},
-                                                   .attr_count = numbers ? 2 : 1,
-                                                   .attrs = attrs,
-                                                   .shape = lower_shape(l, y.id),
-                                                   .dtype = DTYPE_F32});
-    return y;
 }
 
 static struct lowered lower_matmul(struct lowering *l, const struct keras_call *call, struct lowered x, struct lowered y)

@@ -17,6 +17,14 @@ struct lowered lower_reduce(struct lowering *l, const struct keras_call *call, e
 /* F.normalize over one Keras axis: x / max(l2 norm, eps). */
 struct lowered lower_normalize(struct lowering *l, const struct keras_call *call, struct lowered x, int axis,
                                double eps);
+/* torch.where(condition, x, otherwise); with an x of id -1: torch.where(condition, 0, otherwise). */
+struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
+                           double otherwise);
+/* torch.where(condition, x, y) */
+struct lowered lower_choice(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
+                            struct lowered y);
+/* x with an axis of size 1 before torch axis `dim`; the result counts as Keras order. */
+struct lowered lower_unsqueeze(struct lowering *l, const struct keras_call *call, struct lowered x, int dim);
 /* x, which holds input 0, as float32. */
 struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x);
 

@@ -92,6 +92,12 @@ int layer_check_arguments(struct layer_shape *s, int positions, const char *name
     return 0;
 }
 
+int layer_mask_argument(const json_t *arguments, const int *mask_of)
+{
+    int given = layer_argument_tensor(layer_argument(arguments, 1, "mask"));
+    return given >= 0 ? given : layer_mask(mask_of, 0);
+}
+
 int layer_argument_flag(struct layer_shape *s, const char *name, bool *ret)
 {
     const json_t *value = layer_argument(s->arguments, -1, name);

@@ -133,7 +133,7 @@ int replay_BAND_MASK(const struct replay_call *call, struct tensor **ret, struct
     return 0;
 }
 
-/* The shape that all three broadcast to. */
+/* The shape that all inputs broadcast to. */
 static bool broadcast_all(const struct replay_call *call, struct shape *ret)
 {
     *ret = (struct shape){.rank = 0};
@@ -152,7 +152,7 @@ static bool broadcast_all(const struct replay_call *call, struct shape *ret)
     return true;
 }
 
-int replay_WHERE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+static int where(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     struct shape shape;
     int64_t steps[3][SHAPE_MAX_RANK] = {{0}};
@@ -175,4 +175,14 @@ int replay_WHERE(const struct replay_call *call, struct tensor **ret, struct h5p
     }
     *ret = out;
     return 0;
+}
+
+int replay_WHERE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return where(call, ret, err);
+}
+
+int replay_WHERE_NUMBER(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return where(call, ret, err);
 }

@@ -127,7 +127,7 @@ int replay_FLATTEN(const struct replay_call *call, struct tensor **ret, struct h
 int replay_UNFLATTEN(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     const struct shape *x = &call->inputs[0]->shape;
-    const struct torch_attr *sizes = torch_attr(call->node, "sizes");
+    const struct torch_attr *sizes = torch_attr(call->node, "unflattened_size");
     int count = sizes && sizes->kind == TORCH_ATTR_INTS ? sizes->ints.count : 0, dim = 0, open = -1;
     if (count < 1 || x->rank + count - 1 > SHAPE_MAX_RANK)
         return replay_mismatch(call, err, "it takes sizes, %d dims at most", SHAPE_MAX_RANK);
