@@ -160,6 +160,15 @@ static int declare_weights(struct builder *b, struct keras_layer *layer, const s
     return declare_low_rank(b, layer);
 }
 
+/* Whether input `index` is the mask of another. */
+static bool is_mask(const struct keras_call *call, int index)
+{
+    for (int i = 0; call->mask_of && i < call->input_count; i++)
+        if (call->mask_of[i] == index)
+            return true;
+    return false;
+}
+
 /* Shapes, dtypes, weights and the mask of the outputs; a refusal when they do not work out. */
 static int infer(struct builder *b, struct keras_call *call, struct layer_shape *s)
 {
@@ -167,7 +176,7 @@ static int infer(struct builder *b, struct keras_call *call, struct layer_shape 
     const struct layer_class *class = layer->class;
     bool takes_any = (class->flags & LAYER_ANY_DTYPE) != 0;
     for (int i = 0; i < call->input_count; i++)
-        if (!takes_any && !dtype_is_float(call->inputs[i]->dtype))
+        if (!takes_any && !is_mask(call, i) && !dtype_is_float(call->inputs[i]->dtype))
             return h5pt_fail(b->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; a floating-point type is needed here",
                              dtype_name(call->inputs[i]->dtype));
     bool input_layer = strcmp(class->name, "InputLayer") == 0;
@@ -197,13 +206,15 @@ static struct keras_value *value_new(struct builder *b, struct keras_call *call,
     return value;
 }
 
-static int add_outputs(struct builder *b, struct keras_call *call, int count, const struct layer_shape *s)
+/* `mask`: the one that the call was given for its first input although its class takes none, or NULL. */
+static int add_outputs(struct builder *b, struct keras_call *call, int count, const struct layer_shape *s,
+                       struct keras_value *mask)
 {
     call->output_count = count;
     call->outputs = ARENA_ARRAY(b->arena, struct keras_value *, (size_t)count + 1);
     if (!call->outputs)
         return h5pt_fail_memory(b->err);
-    bool masked = s && build_output_masked(b, call, &s->outputs[0]);
+    bool masked = s && build_output_masked(b, call, &s->outputs[0], mask);
     for (int i = 0; i < count; i++) {
         struct keras_value *value = call->outputs[i] = value_new(b, call, i);
         if (!value)
@@ -212,6 +223,7 @@ static int add_outputs(struct builder *b, struct keras_call *call, int count, co
             value->shape = s->outputs[i];
             value->dtype = s->output_dtypes[i];
             value->masked = masked && i == 0;
+            value->mask = value->masked ? mask : NULL;
             value->bad = false;
         }
     }
@@ -226,10 +238,10 @@ static bool any_bad(const struct keras_call *call)
     return false;
 }
 
-static int infer_outputs(struct builder *b, struct keras_call *call)
+static int infer_outputs(struct builder *b, struct keras_call *call, struct keras_value *mask)
 {
     if (!call->layer->class || any_bad(call))
-        return add_outputs(b, call, 1, NULL);
+        return add_outputs(b, call, 1, NULL, NULL);
     struct shape *shapes = ARENA_ARRAY(b->arena, struct shape, (size_t)call->input_count + 1);
     enum dtype *dtypes = ARENA_ARRAY(b->arena, enum dtype, (size_t)call->input_count + 1);
     if (!shapes || !dtypes)
@@ -250,11 +262,11 @@ static int infer_outputs(struct builder *b, struct keras_call *call)
         .err = b->err,
     };
     if (infer(b, call, &s) == 0)
-        return add_outputs(b, call, s.output_count, &s);
+        return add_outputs(b, call, s.output_count, &s, mask);
     if (b->err->code == H5PT_OUT_OF_MEMORY)
         return -1;
     findings_add_error(b->refusals, call->layer->path, b->err);
-    return add_outputs(b, call, 1, NULL);
+    return add_outputs(b, call, 1, NULL, NULL);
 }
 
 /* The mask that the `mask` argument of a call gives for an input: an index among the inputs, or -1. */
@@ -268,12 +280,14 @@ static int explicit_mask(const struct keras_call *call, int input)
 static int add_masks(struct builder *b, struct keras_call *call)
 {
     int count = call->input_count, total = count;
-    int *mask_of = ARENA_ARRAY(b->arena, int, (size_t)count + 1);
+    int *mask_of = ARENA_ARRAY(b->arena, int, 2 * (size_t)count + 1);
     struct keras_value **inputs = ARENA_ARRAY(b->arena, struct keras_value *, 2 * (size_t)count + 1);
     if (!mask_of || !inputs)
         return h5pt_fail_memory(b->err);
     for (int i = 0; i < count; i++)
         inputs[i] = call->inputs[i];
+    for (int i = 0; i < 2 * count; i++)
+        mask_of[i] = -1;
     for (int i = 0; i < count; i++) {
         struct keras_value *mask = NULL;
         mask_of[i] = explicit_mask(call, i);
@@ -292,6 +306,34 @@ static int add_masks(struct builder *b, struct keras_call *call)
     return 0;
 }
 
+/* Takes the tensors of a `mask` argument out of the inputs of a call whose class has no use for them. Returns the one for
+ * input 0, which is still the mask of the output, or NULL. */
+static struct keras_value *drop_masks(struct keras_call *call)
+{
+    int first = -1, kept = 0, total = call->input_count;
+    const json_t *mask = layer_argument(call->arguments, -1, "mask");
+    bool list = json_is_array(mask);
+    struct keras_value *ret = NULL;
+    for (size_t i = 0; mask && i < (list ? json_array_size(mask) : 1); i++) {
+        int index = layer_argument_tensor(list ? json_array_get(mask, i) : mask);
+        if (index < 0 || index >= total)
+            continue;
+        ret = i == 0 ? call->inputs[index] : ret;
+        first = first < 0 || index < first ? index : first;
+        kept++;
+    }
+    /* They are keyword arguments: nothing but other keyword arguments, which these classes do not have, can stand behind. */
+    if (kept && first + kept == total)
+        call->input_count = first;
+    return ret && ret->dtype == DTYPE_BOOL ? ret : NULL;
+}
+
+/* Keras 3 finds masks of merging layers on its own; before, these layers only combine them. */
+static bool takes_masks(const struct builder *b, const struct layer_class *class)
+{
+    return (class->flags & LAYER_TAKES_MASK) && (!(class->flags & LAYER_MERGE) || b->model->version.major >= 3);
+}
+
 struct keras_call *build_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs, int input_count,
                               const json_t *arguments)
 {
@@ -307,7 +349,10 @@ struct keras_call *build_call(struct builder *b, struct keras_layer *layer, stru
     *call = (struct keras_call){.layer = layer, .input_count = input_count, .inputs = inputs, .arguments = arguments};
     if (layer->class && !any_bad(call) && build_autocast(b, call) < 0)
         return NULL;
-    if (layer->class && (layer->class->flags & LAYER_TAKES_MASK) && !any_bad(call) && add_masks(b, call) < 0)
+    struct keras_value *mask = NULL;
+    if (layer->class && !(layer->class->flags & (LAYER_TAKES_MASK | LAYER_ARGUMENTS | LAYER_HONOURS_MASK)))
+        mask = drop_masks(call);
+    else if (layer->class && takes_masks(b, layer->class) && !any_bad(call) && add_masks(b, call) < 0)
         return NULL;
     if (model->call_count >= KERAS_MAX_CALLS) {
         h5pt_fail(b->err, H5PT_LIMIT_EXCEEDED, layer->path, "The model has more than %d calls of layers", KERAS_MAX_CALLS);
@@ -317,5 +362,7 @@ struct keras_call *build_call(struct builder *b, struct keras_layer *layer, stru
         return NULL;
     call->id = model->call_count;
     model->calls[model->call_count++] = call;
-    return infer_outputs(b, call) < 0 ? NULL : call;
+    if (infer_outputs(b, call, mask) < 0 || build_check_removed(b, call) < 0 || build_remove_masks(b, call) < 0)
+        return NULL;
+    return call;
 }

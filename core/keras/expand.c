@@ -216,7 +216,9 @@ static void check_arguments(struct builder *b, struct node *node, const struct l
     json_t *value;
     json_object_foreach((json_t *)kwargs, key, value) {
         bool input = !any && (strcmp(key, "inputs") == 0 || strcmp(key, "x") == 0) && is_only_tensors(value);
-        bool mask = class && (class->flags & LAYER_TAKES_MASK) && strcmp(key, "mask") == 0;
+        bool takes_mask = node->entry->nested ||
+                          (class && (!(class->flags & LAYER_HONOURS_MASK) || (class->flags & LAYER_TAKES_MASK)));
+        bool mask = takes_mask && strcmp(key, "mask") == 0;
         bool preprocessing = b->model->version.major >= 3 && (class ? (class->flags & LAYER_PREPROCESSING) != 0
                                                                     : strcmp(node->entry->class_name, "Pipeline") == 0);
         bool training = strcmp(key, "training") == 0 && (json_is_false(value) || preprocessing);
@@ -297,11 +299,31 @@ static struct keras_value *resolve(struct builder *b, const struct instance *ins
     return bad_value(b);
 }
 
+/* Masks that a nested model is called with: Keras 3 writes down the ones that its inputs carry anyway. */
+static void drop_masks(struct builder *b, const struct network_layer *entry, const json_t *arguments, struct value_list *inputs)
+{
+    const json_t *mask = layer_argument(arguments, -1, "mask");
+    bool list = json_is_array(mask);
+    int first = inputs->count;
+    for (size_t i = 0; mask && i < (list ? json_array_size(mask) : 1); i++) {
+        int index = layer_argument_tensor(list ? json_array_get(mask, i) : mask);
+        if (index < 0 || index >= inputs->count)
+            continue;
+        if (i >= (size_t)inputs->count || !(inputs->values[i]->masked || inputs->values[i]->bad))
+            findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, entry_path(entry), "mask",
+                         "A model is called with a mask that its input does not carry, which is not supported");
+        first = index < first ? index : first;
+    }
+    inputs->count = first;
+}
+
 static int call_entry(struct builder *b, struct network_layer *entry, struct value_list inputs, const json_t *arguments,
                       struct value_list *ret)
 {
-    if (entry->nested)
+    if (entry->nested) {
+        drop_masks(b, entry, arguments, &inputs);
         return expand_network(b, entry->nested, inputs, ret);
+    }
     struct keras_call *call = build_call(b, entry->layer, inputs.values, inputs.count, arguments);
     if (!call)
         return -1;

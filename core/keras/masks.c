@@ -4,32 +4,137 @@
 #include <string.h>
 
 #include "keras/build.h"
+#include "layers/axes.h"
 #include "layers/embedding.h"
 #include "layers/layer.h"
 
 static bool is_class(const struct keras_call *call, const char *name)
 {
-    return strcmp(call->layer->class->name, name) == 0;
+    return call->layer->class && strcmp(call->layer->class->name, name) == 0;
 }
 
-bool build_output_masked(struct builder *b, const struct keras_call *call, const struct shape *output)
+/* The axis of a Concatenate, counted from the front. */
+static int concatenate_axis(const struct keras_call *call)
 {
-    const struct layer_class *class = call->layer->class;
+    const json_t *axis = json_object_get(call->layer->json, "axis");
+    return axis_resolve(json_is_integer(axis) ? json_integer_value(axis) : -1, call->outputs[0]->shape.rank);
+}
+
+/* Whether the masks of the tensors that a layer merges give one for the result. In Keras 3 a tensor without a mask is one of
+ * which every step counts, so that none is left where steps that any keeps are kept. */
+static bool merged_masked(const struct builder *b, const struct keras_call *call, int rank)
+{
+    int count = layer_tensor_count(call->input_count, call->mask_of), masked = 0;
+    for (int i = 0; i < count; i++)
+        masked += call->inputs[i]->masked;
+    if (b->model->version.major < 3)
+        return masked > 0;
+    const json_t *axis = json_object_get(call->layer->json, "axis");
+    bool along_steps = is_class(call, "Concatenate") && json_is_integer(axis) &&
+                       axis_resolve(json_integer_value(axis), rank) < rank - 1;
+    return along_steps ? masked > 0 : masked == count;
+}
+
+bool build_output_masked(struct builder *b, const struct keras_call *call, const struct shape *output,
+                         const struct keras_value *given)
+{
+    unsigned flags = call->layer->class->flags;
     bool masked = false;
     for (int i = 0; i < call->input_count; i++)
         masked = masked || call->inputs[i]->masked;
-    /* Merging layers take masks since Keras 3; before, they only combined them. */
-    bool honours = (class->flags & LAYER_HONOURS_MASK) && (!(class->flags & LAYER_MERGE) || b->model->version.major >= 3);
-    if (masked && honours && !(class->flags & LAYER_TAKES_MASK))
+    /* Merging layers take masks since Keras 3; before, they only combined them. GroupNormalization has lost its own since. */
+    bool honours = (flags & LAYER_HONOURS_MASK) && (!(flags & LAYER_MERGE) || b->model->version.major >= 3) &&
+                   !(is_class(call, "GroupNormalization") && b->model->version.major >= 3);
+    if (masked && honours && !(flags & LAYER_TAKES_MASK))
         findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, call->layer->path, "mask",
                      "A mask (from mask_zero or Masking) reaches %s, which would have to honour it", call->layer->class_name);
-    if (is_class(call, "Masking") || (is_class(call, "Embedding") && embedding_masks(call->layer->config)))
+    if (is_class(call, "Masking") || embedding_masks(call))
         return true;
+    if (!(flags & LAYER_KEEPS_MASK) || call->input_count < 1)
+        return false;
     /* The last state of a recurrent layer has no time axis left to be masked. */
-    return masked && (class->flags & LAYER_KEEPS_MASK) && output->rank >= call->inputs[0]->shape.rank;
+    if (output->rank < call->inputs[0]->shape.rank)
+        return false;
+    if (flags & LAYER_MERGE)
+        return merged_masked(b, call, output->rank);
+    return given || layer_mask(call->mask_of, 0) >= 0 || call->inputs[0]->masked;
 }
 
-/* Calls an operation on some tensors. `config` and `args` are new references. NULL: b->err, or a refusal. */
+/* Whether `call` needs what `other`, made before it, gives. */
+static int depends_on(struct builder *b, const struct keras_call *call, const struct keras_call *other, bool *ret)
+{
+    size_t span = (size_t)(call->id - other->id) + 1, pending = 0;
+    bool *seen = ARENA_ARRAY(b->arena, bool, span);
+    const struct keras_call **stack = ARENA_ARRAY(b->arena, const struct keras_call *, span);
+    if (!seen || !stack)
+        return h5pt_fail_memory(b->err);
+    stack[pending++] = call;
+    while (pending) {
+        const struct keras_call *top = stack[--pending];
+        for (int i = 0; i < top->input_count; i++) {
+            const struct keras_call *next = top->inputs[i]->call;
+            if (!next || next->id < other->id || seen[next->id - other->id])
+                continue;
+            seen[next->id - other->id] = true;
+            stack[pending++] = next;
+        }
+    }
+    *ret = seen[0];
+    return 0;
+}
+
+static bool minds_masks(const struct keras_call *call)
+{
+    return call->layer->class && (call->layer->class->flags & (LAYER_TAKES_MASK | LAYER_KEEPS_MASK));
+}
+
+static void refuse_order(struct builder *b, const struct keras_call *taker, const struct keras_call *other)
+{
+    findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, other->layer->path, "mask",
+                 "%s takes the mask off its inputs when it runs, and %s does or does not see it, depending on which Keras runs first",
+                 taker->layer->path, other->layer->path);
+}
+
+int build_check_removed(struct builder *b, const struct keras_call *call)
+{
+    for (int i = 0; minds_masks(call) && i < call->input_count; i++) {
+        const struct keras_call *taker = call->inputs[i]->unmasked_by;
+        bool after = true;
+        if (taker && depends_on(b, call, taker, &after) < 0)
+            return -1;
+        if (!after)
+            refuse_order(b, taker, call);
+    }
+    return 0;
+}
+
+int build_remove_masks(struct builder *b, const struct keras_call *call)
+{
+    int count = layer_tensor_count(call->input_count, call->mask_of);
+    if (b->model->version.major < 3 || !is_class(call, "MultiHeadAttention"))
+        return 0;
+    for (int i = 0; i < count; i++) {
+        struct keras_value *value = call->inputs[i];
+        if (!value->masked)
+            continue;
+        value->masked = false;
+        value->unmasked_by = call;
+        for (int k = value->call ? value->call->id : 0; k < call->id; k++) {
+            const struct keras_call *other = b->model->calls[k];
+            bool uses = false, before = true;
+            for (int n = 0; minds_masks(other) && n < other->input_count; n++)
+                uses = uses || other->inputs[n] == value;
+            if (uses && depends_on(b, call, other, &before) < 0)
+                return -1;
+            if (!before)
+                refuse_order(b, call, other);
+        }
+    }
+    return 0;
+}
+
+/* Calls an operation, or a layer without weights, on some tensors. `config` and `args` are new references. NULL: b->err, or a
+ * refusal. */
 static struct keras_value *operate(struct builder *b, const struct keras_layer *origin, const char *class_name,
                                    const char *suffix, struct keras_value **inputs, int input_count, json_t *config,
                                    json_t *args)
@@ -46,7 +151,8 @@ static struct keras_value *operate(struct builder *b, const struct keras_layer *
         return NULL;
     }
     *layer = (struct keras_layer){
-        .class_name = class_name, .name = path, .path = path, .json = config, .scope = "", .operation = true};
+        .class_name = class_name, .name = path, .path = path, .json = config, .scope = "",
+        .operation = !json_object_get(config, "trainable")};
     struct keras_call *call = build_call(b, layer, inputs, input_count, arguments);
     return call ? call->outputs[0] : NULL;
 }
@@ -90,12 +196,13 @@ static struct keras_value *mask_of_steps(struct builder *b, const struct keras_c
                   : NULL;
 }
 
-/* The masks of the inputs that have one, together: Keras 3 takes steps that any keeps, before that those that all keep. */
+/* The masks of the tensors that have one, together: Keras 3 takes steps that any keeps, before that those that all keep. */
 static int combined_mask(struct builder *b, const struct keras_call *call, struct keras_value **ret)
 {
     const char *operation = b->model->version.major >= 3 ? "LogicalOr" : "LogicalAnd";
+    int count = layer_tensor_count(call->input_count, call->mask_of);
     *ret = NULL;
-    for (int i = 0; i < call->input_count; i++) {
+    for (int i = 0; i < count; i++) {
         struct keras_value *mask = NULL;
         if (!call->inputs[i]->masked)
             continue;
@@ -117,6 +224,41 @@ static int combined_mask(struct builder *b, const struct keras_call *call, struc
     return 0;
 }
 
+/* The masks of tensors that are joined along their steps, joined. */
+static int joined_mask(struct builder *b, const struct keras_call *call, struct keras_value **ret)
+{
+    int count = layer_tensor_count(call->input_count, call->mask_of);
+    struct keras_value **masks = ARENA_ARRAY(b->arena, struct keras_value *, (size_t)count);
+    bool all = call->outputs[0]->shape.rank == 3 && concatenate_axis(call) == 1;
+    if (!masks)
+        return h5pt_fail_memory(b->err);
+    for (int i = 0; i < count; i++) {
+        all = all && call->inputs[i]->masked;
+        if (all && build_mask(b, call->inputs[i], &masks[i]) < 0)
+            return -1;
+        all = all && masks[i];
+    }
+    if (!all) {
+        findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, call->layer->path, "mask",
+                     "The mask of tensors that are concatenated along this axis is supported for sequences that all have one");
+        *ret = NULL;
+        return 0;
+    }
+    *ret = operate(b, call->layer, "Concatenate", "mask", masks, count,
+                   json_pack("{s:i, s:b}", "axis", 1, "trainable", 0), json_array());
+    return *ret ? 0 : -1;
+}
+
+/* The mask of the first input, which the call may have got itself. */
+static int kept_mask(struct builder *b, const struct keras_call *call, struct keras_value **ret)
+{
+    int index = layer_mask(call->mask_of, 0);
+    if (index < 0)
+        return build_mask(b, call->inputs[0], ret);
+    *ret = call->inputs[index];
+    return 0;
+}
+
 int build_mask(struct builder *b, struct keras_value *value, struct keras_value **ret)
 {
     const struct keras_call *call = value->call;
@@ -126,15 +268,16 @@ int build_mask(struct builder *b, struct keras_value *value, struct keras_value 
         *ret = mask;
         return 0;
     }
-    if (is_class(call, "Embedding")) {
+    if (call->layer->class && embedding_masks(call)) {
         mask = mask_of_ids(b, call);
         status = mask ? 0 : -1;
     } else if (is_class(call, "Masking")) {
         mask = mask_of_steps(b, call);
         status = mask ? 0 : -1;
-    } else if (is_class(call, "Concatenate")) {
-        findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, call->layer->path, "mask",
-                     "The mask of concatenated tensors is not supported");
+    } else if (!(call->layer->class->flags & LAYER_MERGE)) {
+        status = kept_mask(b, call, &mask);
+    } else if (is_class(call, "Concatenate") && concatenate_axis(call) != call->outputs[0]->shape.rank - 1) {
+        status = joined_mask(b, call, &mask);
     } else {
         status = combined_mask(b, call, &mask);
     }

@@ -172,6 +172,7 @@ struct activation activation_layer_read(struct config_reader *reader, int varian
     case ACTIVATION_LAYER_SOFTMAX: {
         struct axis_list list = axis_list_read(reader, "axis", -1);
         a.kind = ACTIVATION_SOFTMAX;
+        a.zeroes_masked = reader->version.major >= 3;
         a.axis_count = list.count;
         memcpy(a.axes, list.axes, sizeof a.axes);
         if (json_is_null(json_object_get(reader->json, "axis")) || !list.count)

@@ -22,6 +22,7 @@ struct activation {
     double value;     /* THRESHOLD: the replacement */
     int axis_count;   /* SOFTMAX, LOG_SOFTMAX, SPARSEMAX, GLU: axes as in Keras, default one: -1 */
     int64_t axes[SHAPE_MAX_RANK];
+    bool zeroes_masked; /* SOFTMAX: what a mask hides becomes 0 whatever is left */
 };
 
 /* The names of all activations, in table order (NULL past the end), for capabilities: "relu", "swish silu" … */

@@ -13,11 +13,35 @@ static void activation_read_layer(struct config_reader *reader, void *config, in
     *(struct activation *)config = activation_layer_read(reader, variant);
 }
 
+/* The mask of a Softmax: the input that it is, or -1. The other layers take none. */
+static int softmax_mask(const struct keras_layer *layer, const json_t *arguments, const int *mask_of)
+{
+    return layer->class->flags & LAYER_TAKES_MASK ? layer_mask_argument(arguments, mask_of) : -1;
+}
+
+static int check_softmax(struct layer_shape *s)
+{
+    int mask = softmax_mask(s->layer, s->arguments, s->mask_of);
+    struct shape both;
+    if (layer_check_arguments(s, 2, "inputs mask") < 0)
+        return -1;
+    if (s->input_count != (mask < 0 ? 1 : 2) || s->input_dtypes[0] != DTYPE_F32)
+        return layer_shape_fail(s, "It takes one tensor of float32 and a mask");
+    if (mask < 0)
+        return 0;
+    if (s->input_dtypes[mask] != DTYPE_BOOL || s->inputs[mask].rank != s->inputs[0].rank ||
+        !shape_broadcast(&s->inputs[0], &s->inputs[mask], &both) || !shape_equal(&both, &s->inputs[0]))
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask", "The mask should be of type bool and have the shape of the input");
+    return 0;
+}
+
 static int activation_shape(struct layer_shape *s)
 {
     const struct activation *a = s->config;
     struct shape *out = &s->outputs[0];
     *out = s->inputs[0];
+    if ((s->layer->class->flags & LAYER_TAKES_MASK) && check_softmax(s) < 0)
+        return -1;
     if (!activation_has_axes(a))
         return 0;
     struct axis_list list = {.count = a->axis_count};
@@ -35,8 +59,33 @@ static int activation_shape(struct layer_shape *s)
     return 0;
 }
 
+static const double masked_logit = -1e9;
+
+/* Since Keras 3, logits that the mask hides are replaced, and what becomes of them is 0; before, something is taken off them. */
+static int masked_softmax(const struct layer_run *run, const struct tensor *mask)
+{
+    const struct activation *a = run->config;
+    struct tensor *out = run->outputs[0];
+    struct walk walk;
+    walk_begin(&walk, &out->shape, &mask->shape);
+    for (int64_t i = 0; i < out->count; i++, walk_next(&walk)) {
+        bool hidden = mask->data[walk.offset] == 0;
+        float x = run->inputs[0]->data[i];
+        out->data[i] = !hidden ? x : a->zeroes_masked ? (float)masked_logit : x + (float)masked_logit;
+    }
+    if (activation_reference(a, out, run->err) < 0)
+        return -1;
+    walk_begin(&walk, &out->shape, &mask->shape);
+    for (int64_t i = 0; a->zeroes_masked && i < out->count; i++, walk_next(&walk))
+        out->data[i] = mask->data[walk.offset] == 0 ? 0 : out->data[i];
+    return 0;
+}
+
 static int activation_run(const struct layer_run *run)
 {
+    int mask = softmax_mask(run->layer, run->arguments, run->mask_of);
+    if (mask >= 0)
+        return masked_softmax(run, run->inputs[mask]);
     const struct activation *a = run->config;
     const struct tensor *x = run->inputs[0];
     struct tensor *out = run->outputs[0];
@@ -48,9 +97,28 @@ static int activation_run(const struct layer_run *run)
     return activation_reference(a, out, run->err);
 }
 
+static int lower_masked_softmax(struct lowering *l, const struct keras_call *call, int mask)
+{
+    const struct activation *a = call->layer->config;
+    const struct lowered none = {.id = -1};
+    struct lowered x = lower_input_keras(l, call, 0), kept = lower_input_keras(l, call, mask);
+    if (a->zeroes_masked)
+        x = lower_where(l, call, kept, x, masked_logit);
+    else
+        x = lower_binary(l, call, TORCH_ADD, x, lower_where(l, call, kept, none, masked_logit));
+    x = activation_lower(l, call, a, x, lower_module(l, call, NULL));
+    if (a->zeroes_masked)
+        x = lower_where(l, call, kept, x, 0);
+    lower_output(l, call, 0, x);
+    return x.id < 0 ? -1 : 0;
+}
+
 static int activation_lower_layer(struct lowering *l, const struct keras_call *call)
 {
     const struct activation *a = call->layer->config;
+    int mask = softmax_mask(call->layer, call->arguments, call->mask_of);
+    if (mask >= 0)
+        return lower_masked_softmax(l, call, mask);
     struct lowered x = a->kind == ACTIVATION_GLU ? lower_input_keras(l, call, 0) : lower_input(l, call, 0);
     x = activation_lower(l, call, a, x, lower_module(l, call, NULL));
     lower_output(l, call, 0, x);

@@ -67,6 +67,57 @@ struct lowered lower_normalize(struct lowering *l, const struct keras_call *call
     return lower_pointwise(l, call, x, TORCH_NORMALIZE, NULL, 3, attrs);
 }
 
+struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
+                           double otherwise)
+{
+    bool numbers = x.id < 0;
+    struct torch_attr attrs[] = {attr_float("otherwise", otherwise), attr_float("value", 0)};
+    struct lowered y = numbers ? condition : x;
+    y.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_WHERE_NUMBER,
+                                          .input_count = numbers ? 1 : 2,
+                                          .inputs = (const int[]){condition.id, x.id},
+                                          .attr_count = numbers ? 2 : 1,
+                                          .attrs = attrs,
+                                          .shape = lower_shape(l, y.id),
+                                          .dtype = DTYPE_F32});
+    return y;
+}
+
+struct lowered lower_choice(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
+                            struct lowered y)
+{
+    struct shape a = lower_shape(l, x.id), b = lower_shape(l, y.id), shape = a;
+    (void)shape_broadcast(&a, &b, &shape);
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_WHERE,
+                                          .input_count = 3,
+                                          .inputs = (const int[]){condition.id, x.id, y.id},
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
+    return x;
+}
+
+struct lowered lower_unsqueeze(struct lowering *l, const struct keras_call *call, struct lowered x, int dim)
+{
+    struct shape in = lower_shape(l, x.id), out = {.rank = in.rank + 1};
+    if (x.id < 0 || out.rank > SHAPE_MAX_RANK)
+        return (struct lowered){.id = -1};
+    for (int i = 0; i < out.rank; i++)
+        out.dims[i] = i == dim ? 1 : in.dims[i < dim ? i : i - 1];
+    struct torch_attr attr = attr_int("dim", dim);
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_UNSQUEEZE,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .attr_count = 1,
+                                          .attrs = &attr,
+                                          .shape = out,
+                                          .dtype = lower_dtype(l, x.id)});
+    x.layout = layout_keras(out.rank);
+    return x;
+}
+
 struct lowered lower_cast(struct lowering *l, const struct keras_call *call, struct lowered x, enum dtype dtype)
 {
     /* All floating-point types are one type in the graph: what a layer computes in is its own matter. */

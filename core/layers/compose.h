@@ -19,7 +19,15 @@ struct lowered lower_normalize(struct lowering *l, const struct keras_call *call
                                double eps);
 /* x as this type; nothing is added when it has it. */
 struct lowered lower_cast(struct lowering *l, const struct keras_call *call, struct lowered x, enum dtype dtype);
-/* x as float32. */
+/* torch.where(condition, x, otherwise); with an x of id -1: torch.where(condition, 0, otherwise). */
+struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
+                           double otherwise);
+/* torch.where(condition, x, y) */
+struct lowered lower_choice(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
+                            struct lowered y);
+/* x with an axis of size 1 before torch axis `dim`; the result counts as Keras order. */
+struct lowered lower_unsqueeze(struct lowering *l, const struct keras_call *call, struct lowered x, int dim);
+/* x in the type that the layer computes in. */
 struct lowered lower_float(struct lowering *l, const struct keras_call *call, struct lowered x);
 
 /* The weight `slot`, read inside forward, shaped to broadcast against values in `layout`: its elements viewed as `shape` (of

@@ -36,7 +36,12 @@ static int concatenate_shape(struct layer_shape *s)
             return layer_shape_fail(s, "%s and %s do not fit together along axis %d", shape_text(&s->inputs[0], a),
                                     shape_text(in, b), axis);
     }
+    for (int i = 1; i < s->input_count; i++)
+        if (s->input_dtypes[i] != s->input_dtypes[0])
+            return layer_shape_fail(s, "Tensors of type %s and %s do not fit together", dtype_name(s->input_dtypes[0]),
+                                    dtype_name(s->input_dtypes[i]));
     s->outputs[0] = out;
+    s->output_dtypes[0] = s->input_dtypes[0];
     return 0;
 }
 
@@ -101,7 +106,7 @@ static int concatenate_lower(struct lowering *l, const struct keras_call *call)
                                               .attr_count = 1,
                                               .attrs = &attr,
                                               .shape = shape,
-                                              .dtype = DTYPE_F32});
+                                              .dtype = call->outputs[0]->dtype});
         if (y.id < 0)
             return -1;
     }

@@ -141,33 +141,22 @@ const struct layer_handler dense_handler = {
 /* The parity check holds ids as floats, which are exact up to here. */
 enum { EMBEDDING_MAX_IDS = 1 << 24 };
 
-struct embedding_config {
-    int64_t input_dim, output_dim;
-    bool mask_zero;
-};
-
-bool embedding_masks(const void *config)
+void embedding_read_table(struct config_reader *reader, struct embedding_config *c)
 {
-    return ((const struct embedding_config *)config)->mask_zero;
-}
-
-int64_t embedding_input_dim(const void *config)
-{
-    return ((const struct embedding_config *)config)->input_dim;
-}
-
-static void embedding_read(struct config_reader *reader, void *config, int variant)
-{
-    struct embedding_config *c = config;
-    (void)variant;
     c->input_dim = config_size(reader, "input_dim", 1);
     c->output_dim = config_size(reader, "output_dim", 1);
     c->mask_zero = config_bool(reader, "mask_zero", false);
     if (c->input_dim > EMBEDDING_MAX_IDS)
         config_refuse(reader, H5PT_LIMIT_EXCEEDED, "input_dim", "An embedding of more than %d ids is not supported",
                       EMBEDDING_MAX_IDS);
-    config_ignore(reader, "input_length sparse");
     config_read_storage(reader);
+}
+
+static void embedding_read(struct config_reader *reader, void *config, int variant)
+{
+    (void)variant;
+    embedding_read_table(reader, config);
+    config_ignore(reader, "input_length sparse");
 }
 
 static int embedding_shape(struct layer_shape *s)
@@ -182,7 +171,7 @@ static int embedding_shape(struct layer_shape *s)
     return 0;
 }
 
-static int embedding_reference(const struct layer_run *run)
+int embedding_look_up(const struct layer_run *run)
 {
     const struct embedding_config *c = run->config;
     const struct tensor *ids = run->inputs[0], *rows = run->weights[0];
@@ -197,25 +186,31 @@ static int embedding_reference(const struct layer_run *run)
     return 0;
 }
 
+struct lowered embedding_lower_ids(struct lowering *l, const struct keras_call *call)
+{
+    struct lowered x = lower_input_keras(l, call, 0);
+    enum dtype dtype = call->inputs[0]->dtype;
+    if (dtype == DTYPE_I64 || dtype == DTYPE_I32)
+        return x;
+    struct torch_attr to = attr_text("dtype", "int64");
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_CAST,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .attr_count = 1,
+                                          .attrs = &to,
+                                          .shape = lower_shape(l, x.id),
+                                          .dtype = DTYPE_I64});
+    return x;
+}
+
 static int embedding_lower(struct lowering *l, const struct keras_call *call)
 {
     const struct embedding_config *c = call->layer->config;
-    struct lowered x = lower_input_keras(l, call, 0);
+    struct lowered x = embedding_lower_ids(l, call);
     if (x.id < 0)
         return -1;
-    enum dtype dtype = call->inputs[0]->dtype;
     struct shape shape = lower_shape(l, x.id);
-    if (dtype != DTYPE_I64 && dtype != DTYPE_I32) {
-        struct torch_attr to = attr_text("dtype", "int64");
-        x.id = lower_node(l, call,
-                          &(struct node_spec){.op = TORCH_CAST,
-                                              .input_count = 1,
-                                              .inputs = &x.id,
-                                              .attr_count = 1,
-                                              .attrs = &to,
-                                              .shape = shape,
-                                              .dtype = DTYPE_I64});
-    }
     const char *module = lower_module(l, call, NULL);
     struct rearrangement r = rearrange_as_is(&lower_weight(call, "embeddings")->shape);
     int parameter = lower_parameter(l, call, module, "weight", "embeddings", &r);
@@ -241,6 +236,6 @@ const struct layer_handler embedding_handler = {
     .config_size = sizeof(struct embedding_config),
     .read = embedding_read,
     .shape = embedding_shape,
-    .reference = embedding_reference,
+    .reference = embedding_look_up,
     .lower = embedding_lower,
 };

@@ -68,6 +68,49 @@ int layer_argument_tensor(const json_t *argument)
     return json_is_integer(index) ? (int)json_integer_value(index) : -1;
 }
 
+int layer_tensor_count(int input_count, const int *mask_of)
+{
+    int count = input_count;
+    for (int i = 0; mask_of && i < input_count; i++)
+        if (mask_of[i] >= 0 && mask_of[i] < count)
+            count = mask_of[i];
+    return count;
+}
+
+int layer_check_arguments(struct layer_shape *s, int positions, const char *names)
+{
+    const json_t *args = json_object_get(s->arguments, "args"), *kwargs = json_object_get(s->arguments, "kwargs");
+    for (size_t i = (size_t)positions; i < json_array_size(args); i++)
+        if (!json_is_null(json_array_get(args, i)))
+            return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "args", "%s is called with more than %d arguments",
+                             s->layer->class_name, positions);
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)kwargs, key, value) {
+        bool training = strcmp(key, "training") == 0 && json_is_false(value);
+        if (!json_is_null(value) && !training && word_index(names, key) < 0)
+            return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, key,
+                             "%s is called with the argument \"%.60s\", which is not supported", s->layer->class_name, key);
+    }
+    return 0;
+}
+
+int layer_mask_argument(const json_t *arguments, const int *mask_of)
+{
+    int given = layer_argument_tensor(layer_argument(arguments, 1, "mask"));
+    return given >= 0 ? given : layer_mask(mask_of, 0);
+}
+
+int layer_argument_flag(struct layer_shape *s, const char *name, bool *ret)
+{
+    const json_t *value = layer_argument(s->arguments, -1, name);
+    if (value && !json_is_boolean(value))
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, name, "%s is called with a \"%.60s\" that is not true or false",
+                         s->layer->class_name, name);
+    *ret = json_is_true(value);
+    return 0;
+}
+
 const struct layer_class *layer_class_at(size_t index)
 {
     return index < sizeof classes / sizeof *classes ? &classes[index] : NULL;

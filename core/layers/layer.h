@@ -76,6 +76,16 @@ static inline int layer_mask(const int *mask_of, int index)
     return mask_of ? mask_of[index] : -1;
 }
 
+/* How many of the inputs come before the first mask. */
+int layer_tensor_count(int input_count, const int *mask_of);
+/* UNSUPPORTED_CALL_ARGUMENT and -1 when the call has more than `positions` arguments without a name, or one with a name that
+ * is not among `names` (by spaces). For classes that read their arguments themselves; training=false may always stand there. */
+int layer_check_arguments(struct layer_shape *s, int positions, const char *names);
+/* The mask of a call of one tensor and, by position or name, a mask: the input that it is, or -1. */
+int layer_mask_argument(const json_t *arguments, const int *mask_of);
+/* The value of a flag among the arguments; *ret is false when it is not there. UNSUPPORTED_CALL_ARGUMENT, -1: not a flag. */
+int layer_argument_flag(struct layer_shape *s, const char *name, bool *ret);
+
 /* One run of a layer in Keras semantics. */
 struct layer_run {
     const struct keras_layer *layer;

@@ -9,6 +9,11 @@
 #include "base/words.h"
 #include "layers/lowering.h"
 
+int lower_fail(struct lowering *l, const struct keras_call *call, const char *why)
+{
+    return h5pt_fail(l->err, H5PT_SHAPE_UNKNOWN, call->layer->path, "%s", why);
+}
+
 struct arena *lower_arena(const struct lowering *l)
 {
     return l->arena;

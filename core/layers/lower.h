@@ -34,6 +34,9 @@ struct lowered {
 
 struct lowering; /* opaque; made by lower_model */
 
+/* SHAPE_UNKNOWN for the layer of this call, -1: for what depends on sizes that only running tells. */
+int lower_fail(struct lowering *l, const struct keras_call *call, const char *why);
+
 /* For texts and lists that nodes refer to. */
 struct arena *lower_arena(const struct lowering *l);
 
@@ -56,6 +59,7 @@ struct lowered lower_input_keras(struct lowering *l, const struct keras_call *ca
 /* Says which torch value is output `index` of the call. */
 void lower_output(struct lowering *l, const struct keras_call *call, int index, struct lowered value);
 struct shape lower_shape(const struct lowering *l, int id); /* of a torch value, in torch order */
+enum dtype lower_dtype(const struct lowering *l, int id);
 
 enum dtype lower_dtype(const struct lowering *l, int id);
 

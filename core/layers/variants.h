@@ -56,4 +56,14 @@ enum resizing_variant {
     RESIZING_RANDOM_CROP,
 };
 
+enum attention_variant {
+    ATTENTION_SCORE_DOT,
+    ATTENTION_SCORE_ADDITIVE,
+};
+
+enum heads_variant {
+    HEADS_ALIKE,
+    HEADS_GROUPED,
+};
+
 #endif

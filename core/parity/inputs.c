@@ -159,8 +159,8 @@ static int64_t id_count(const struct keras_model *model, const struct keras_valu
             any = any || reached[call->inputs[k]->id];
         if (!any)
             continue;
-        if (strcmp(call->layer->class->name, "Embedding") == 0) {
-            int64_t n = embedding_input_dim(call->layer->config);
+        if (embedding_ids(call) > 0) {
+            int64_t n = embedding_ids(call);
             least = least == 0 || n < least ? n : least;
         } else if ((call->layer->class->flags & (LAYER_ANY_DTYPE | LAYER_POINTWISE)) ||
                    strcmp(call->layer->class->name, "Concatenate") == 0) {

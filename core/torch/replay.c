@@ -19,6 +19,12 @@ static bool input_count_fits(const struct torch_node *node)
     switch (node->op) {
     case TORCH_PARAMETER: return node->input_count == 0;
     case TORCH_CAT: return node->input_count >= 1;
+    case TORCH_LINEAR:
+    case TORCH_EMBEDDING: return node->input_count == 1 || node->input_count == 2;
+    case TORCH_SCALED_DOT_PRODUCT_ATTENTION: return node->input_count == 3 || node->input_count == 4;
+    case TORCH_WHERE: return node->input_count == 3;
+    case TORCH_WHERE_NUMBER: return node->input_count == 1 || node->input_count == 2;
+    case TORCH_BAND_MASK: return node->input_count == 2;
     case TORCH_LSTM: return node->input_count == 1 || node->input_count == 3;
     case TORCH_GRU:
     case TORCH_RNN: return node->input_count == 1 || node->input_count == 2;

@@ -6,13 +6,22 @@
 #include <math.h>
 #include <string.h>
 
+/* The matrix of a module, or of a function, which has it as its second input; NULL when it is none. */
+static const struct tensor *weight_of(const struct replay_call *call)
+{
+    const struct tensor *weight = call->node->input_count > 1         ? call->inputs[1]
+                                  : call->node->parameter_count > 0 ? call->parameters[0]
+                                                                      : NULL;
+    return weight && weight->shape.rank == 2 ? weight : NULL;
+}
+
 int replay_LINEAR(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     const struct tensor *x = call->inputs[0];
-    bool bias = replay_bool(call, "bias", true);
-    if (call->node->parameter_count != (bias ? 2 : 1) || call->parameters[0]->shape.rank != 2 || x->shape.rank < 1)
+    bool function = call->node->input_count > 1, bias = !function && replay_bool(call, "bias", true);
+    const struct tensor *weight = weight_of(call);
+    if (call->node->parameter_count != !function + bias || !weight || x->shape.rank < 1)
         return replay_mismatch(call, err, "it takes a matrix%s", bias ? " and a bias" : "");
-    const struct tensor *weight = call->parameters[0];
     int64_t out = weight->shape.dims[0], in = weight->shape.dims[1];
     if (x->shape.dims[x->shape.rank - 1] != in)
         return replay_mismatch(call, err, "the last dim should be %" PRId64, in);
@@ -48,11 +57,11 @@ int replay_LINEAR(const struct replay_call *call, struct tensor **ret, struct h5
 int replay_EMBEDDING(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     const struct tensor *x = call->inputs[0];
-    if (call->node->parameter_count != 1 || call->parameters[0]->shape.rank != 2)
+    const struct tensor *weight = weight_of(call);
+    if (!weight)
         return replay_mismatch(call, err, "it takes a matrix");
     if (x->shape.rank == SHAPE_MAX_RANK)
         return replay_mismatch(call, err, "more than %d dims are not supported", SHAPE_MAX_RANK);
-    const struct tensor *weight = call->parameters[0];
     int64_t rows = weight->shape.dims[0], width = weight->shape.dims[1];
     struct shape shape = x->shape;
     shape.dims[shape.rank++] = width;

@@ -123,6 +123,33 @@ int replay_FLATTEN(const struct replay_call *call, struct tensor **ret, struct h
     return replay_view(x, &shape, ret, err);
 }
 
+/* One of the sizes may be -1: what is left. */
+int replay_UNFLATTEN(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    const struct shape *x = &call->inputs[0]->shape;
+    const struct torch_attr *sizes = torch_attr(call->node, "unflattened_size");
+    int count = sizes && sizes->kind == TORCH_ATTR_INTS ? sizes->ints.count : 0, dim = 0, open = -1;
+    if (count < 1 || x->rank + count - 1 > SHAPE_MAX_RANK)
+        return replay_mismatch(call, err, "it takes sizes, %d dims at most", SHAPE_MAX_RANK);
+    if (replay_dim(call, replay_int(call, "dim", 0), x->rank, &dim, err) != 0)
+        return -1;
+    struct shape shape = {.rank = x->rank + count - 1};
+    int64_t known = 1;
+    for (int i = 0; i < shape.rank; i++)
+        shape.dims[i] = i < dim ? x->dims[i] : i < dim + count ? sizes->ints.v[i - dim] : x->dims[i - count + 1];
+    for (int i = dim; i < dim + count; i++) {
+        if (shape.dims[i] == -1 && open < 0)
+            open = i;
+        else if (shape.dims[i] < 0 || __builtin_mul_overflow(known, shape.dims[i], &known))
+            return replay_mismatch(call, err, "the sizes make no sense");
+    }
+    if (open >= 0 && known > 0)
+        shape.dims[open] = x->dims[dim] / known;
+    if ((open >= 0 ? known * (x->dims[dim] / (known ? known : 1)) : known) != x->dims[dim])
+        return replay_mismatch(call, err, "the sizes do not make up dim %d", dim);
+    return replay_view(call->inputs[0], &shape, ret, err);
+}
+
 int replay_UNSQUEEZE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     const struct tensor *x = call->inputs[0];

@@ -14,6 +14,14 @@ static const struct {
      "    total = pool(pad_same(x, kernel_size, stride), kernel_size, stride)\n"
      "    inside = pool(pad_same(torch.ones_like(x[:1, :1]), kernel_size, stride), kernel_size, stride)\n"
      "    return total / inside\n"},
+    {TORCH_BAND_MASK,
+     "\n\n"
+     "def band_mask(query: torch.Tensor, key: torch.Tensor, before=None, after=None) -> torch.Tensor:\n"
+     "    \"\"\"Which steps of key a step of query may look at: from `before` steps back to `after` steps ahead.\"\"\"\n"
+     "    mask = torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=query.device)\n"
+     "    if after is not None:\n"
+     "        mask = mask.tril(after)\n"
+     "    return mask if before is None else mask.triu(-before)\n"},
     {TORCH_SPARSEMAX,
      "\n\n"
      "def sparsemax(x: torch.Tensor, dim: int) -> torch.Tensor:\n"

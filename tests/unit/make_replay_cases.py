@@ -22,6 +22,7 @@ OPS = {
     for m in ROW.finditer((HERE / "../../core/torch/ops.def").read_text())
 }
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, ">": operator.gt, "!=": operator.ne, "|": operator.or_, "&": operator.and_}
+WITH_WEIGHT = ("LINEAR", "EMBEDDING")  # functions of these take the weight as an input
 generator = torch.Generator().manual_seed(20240607)
 cases = []
 
@@ -70,8 +71,13 @@ def sparsemax(x, dim):
     return (x.movedim(dim, -1) - tau).clamp(min=0).movedim(-1, dim)
 
 
+def band_mask(query, key, before=None, after=None):
+    ahead = torch.arange(key.size(1))[None] - torch.arange(query.size(1))[:, None]
+    return (ahead <= (10**6 if after is None else after)) & (-ahead <= (10**6 if before is None else before))
+
+
 def find(name):
-    if name in ("pad_same", "avg_pool_same", "sparsemax"):
+    if name in ("pad_same", "avg_pool_same", "sparsemax", "band_mask"):
         return globals()[name]
     scope, name = name.split(".")
     return getattr({"nn": nn, "F": F, "torch": torch}[scope], name)
@@ -92,6 +98,8 @@ def special(op, x, attrs):
 def by_callee(op, x, attrs):
     kind, _, callee, _ = OPS[op]
     attrs = dict(attrs)
+    if op == "WHERE_NUMBER":
+        return torch.where(*x, *attrs.values())
     if kind == "OPERATOR":
         return OPERATORS[callee](*x)
     if kind == "SPECIAL":
@@ -100,6 +108,8 @@ def by_callee(op, x, attrs):
         for name in ("dims", "sizes"):
             if name in attrs:
                 return getattr(x[0], callee)(*(x[0].size(v.dim) if isinstance(v, Size) else v for v in attrs[name]))
+        if op == "UNFLATTEN":
+            return x[0].unflatten(attrs["dim"], attrs["unflattened_size"])
         if op == "CAST":
             return x[0].to(getattr(torch, attrs["dtype"]))
         return getattr(x[0], callee)(**attrs)
@@ -142,9 +152,9 @@ def add(op, *x, parameters=(), refused=False, **attrs):
         try:
             if op == "PARAMETER":
                 y, parameters = parameters[0], list(parameters)
-            elif module:
+            elif module and not (op in WITH_WEIGHT and len(x) == 2):
                 y, parameters = by_module(op, x, attrs)
-                if callee:
+                if callee and op not in WITH_WEIGHT:
                     torch.testing.assert_close(by_callee(op, x, attrs), y, rtol=0, atol=0, equal_nan=True)
             else:
                 y = by_callee(op, x, attrs)
@@ -199,6 +209,8 @@ def linear():
     add("EMBEDDING", torch.tensor([[0, 3, 6], [2, 6, 1]]), num_embeddings=7, embedding_dim=3)
     add("EMBEDDING", torch.tensor([7]), num_embeddings=7, embedding_dim=2, refused=[(7, 2)])
     add("EMBEDDING", torch.tensor([-1]), num_embeddings=7, embedding_dim=2, refused=[(7, 2)])
+    add("LINEAR", rand(2, 3, 4), rand(5, 4))
+    add("EMBEDDING", torch.tensor([[0, 3], [2, 1]]), rand(4, 3))
     for a, b in [((2, 3), (3, 4)), ((2, 1, 3, 2), (4, 2, 3)), ((3,), (3,)), ((3,), (2, 3, 2)), ((2, 2, 3), (3,)), ((2, 2, 3), (3, 2)), ((1, 3), (2, 3, 1))]:
         add("MATMUL", rand(*a), rand(*b))
     add("MATMUL", rand(2, 3), rand(2, 3), refused=True)
@@ -384,6 +396,25 @@ def activations():
     add("SPARSEMAX", torch.tensor([[0.0, 0.0, 0.0], [9.0, 1.0, 8.5]]), dim=1)
 
 
+def attention():
+    heads = rand(2, 3, 4, 5), rand(2, 3, 6, 5), rand(2, 3, 6, 2)
+    add("SCALED_DOT_PRODUCT_ATTENTION", *heads)
+    add("SCALED_DOT_PRODUCT_ATTENTION", *heads, scale=1.0)
+    add("SCALED_DOT_PRODUCT_ATTENTION", *heads, is_causal=True)
+    add("SCALED_DOT_PRODUCT_ATTENTION", *heads, rand(2, 1, 4, 6))
+    add("SCALED_DOT_PRODUCT_ATTENTION", *heads, torch.where(rand(2, 1, 1, 6) > 0, 0.0, -2.372671e38))
+    add("SCALED_DOT_PRODUCT_ATTENTION", *heads, torch.full((4, 6), -2.372671e38), scale=0.3)
+    add("SCALED_DOT_PRODUCT_ATTENTION", rand(2, 4, 3), rand(2, 1, 3), rand(2, 1, 3), is_causal=True)
+    add("SCALED_DOT_PRODUCT_ATTENTION", rand(2, 4, 3), rand(2, 5, 3), rand(2, 6, 3), refused=True)
+    add("BAND_MASK", rand(1, 4, 2), rand(1, 6, 2), after=0)
+    add("BAND_MASK", rand(1, 5, 2), rand(1, 4, 2), before=1, after=1)
+    add("BAND_MASK", rand(1, 5, 2), rand(1, 4), before=2)
+    condition = rand(2, 1, 3) > 0
+    add("WHERE", condition, rand(2, 4, 3), rand(3))
+    add("WHERE_NUMBER", condition, rand(2, 4, 3), otherwise=-1e9)
+    add("WHERE_NUMBER", condition, value=0.0, otherwise=-1e9)
+
+
 def recurrent():
     sizes = dict(input_size=3, hidden_size=2, batch_first=True)
     for op in ("LSTM", "GRU", "RNN"):
@@ -396,11 +427,14 @@ def recurrent():
     add("LSTM", rand(2, 5, 4), refused=True, **sizes)
     add("SELECT", rand(2, 3, 4), dim=1, index=-1)
     add("SELECT", rand(2, 3, 4), dim=0, index=1)
+    add("UNFLATTEN", rand(2, 12, 3), dim=1, unflattened_size=(2, 3, 2))
+    add("UNFLATTEN", rand(2, 6), dim=-1, unflattened_size=(-1, 3))
+    add("UNFLATTEN", rand(2, 6), dim=-1, unflattened_size=(2, 2), refused=True)
     add("FLIP", rand(2, 3, 4), dims=(1,))
     add("FLIP", rand(2, 3), dims=(0, 1))
 
 
-for family in (convolutions, linear, recurrent, normalisation, pooling, shapes, arithmetic, activations):
+for family in (convolutions, linear, attention, recurrent, normalisation, pooling, shapes, arithmetic, activations):
     family()
 missing = set(OPS) - {case["op"] for case in cases if "output" in case}
 assert not missing, missing
