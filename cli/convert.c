@@ -17,6 +17,7 @@
 
 enum long_option {
     OPTION_ARCHITECTURE = 256,
+    OPTION_BACKEND,
     OPTION_FORMATS,
     OPTION_PARITY,
     OPTION_JSON,
@@ -25,6 +26,7 @@ enum long_option {
 
 static const struct option long_options[] = {
     {"architecture", required_argument, NULL, OPTION_ARCHITECTURE},
+    {"backend", required_argument, NULL, OPTION_BACKEND},
     {"formats", required_argument, NULL, OPTION_FORMATS}, {"parity", required_argument, NULL, OPTION_PARITY},
     {"json", no_argument, NULL, OPTION_JSON},             {"dump", required_argument, NULL, OPTION_DUMP},
     {"output", required_argument, NULL, 'o'},             {"help", no_argument, NULL, 'h'},
@@ -42,6 +44,7 @@ static const char convert_help[] =
     "Converts a Keras model file. DIR gets model.pt (the weights), model.py (the module) and report.json.\n\n"
     "  -o, --output DIR        where to write; made when it is not there\n"
     "      --architecture FILE model.to_json() of a file that holds weights only\n"
+    "      --backend NAME      tensorflow or theano: what computed a model of Keras 1, whose file does not say\n"
     "      --formats LIST      pt,py (default: both)\n"
     "      --parity MODE       full, quick or off: how the result is checked against the model (default: full)\n"
     "      --json              print the report instead of the summary\n"
@@ -87,6 +90,11 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
             break;
         case OPTION_ARCHITECTURE:
             ret->architecture = optarg;
+            break;
+        case OPTION_BACKEND:
+            if (strcmp(optarg, "tensorflow") != 0 && strcmp(optarg, "theano") != 0)
+                return cli_usage(argv[0], "--backend takes tensorflow or theano");
+            ret->request.backend = optarg;
             break;
         case OPTION_FORMATS:
             if (convert_parse_formats(optarg, &ret->request.formats, &err) < 0)
