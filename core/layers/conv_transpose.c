@@ -53,6 +53,14 @@ static void read_transpose(struct config_reader *reader, void *config, int varia
     }
 }
 
+/* On Theano, Keras treats what a transposed convolution with an even window gives like what a convolution gives: it cuts it to the
+ * size of the input divided by the stride. */
+static bool shrinks(const struct transpose_config *t, int i)
+{
+    const struct spatial_window *window = &t->conv.window;
+    return t->theano && window->padding != SPATIAL_VALID && window->size[i] % 2 == 0;
+}
+
 /* The output along dimension i for n cells of input. */
 static struct window_transposed transposed(const struct transpose_config *t, int i, int64_t n)
 {
@@ -67,6 +75,8 @@ static struct window_transposed transposed(const struct transpose_config *t, int
     }
     if (t->theano)
         along.left = same ? extent / 2 : 0;
+    if (shrinks(t, i) && along.out > (n + stride - 1) / stride)
+        along.out = (n + stride - 1) / stride;
     return along;
 }
 
@@ -97,7 +107,8 @@ static int shape_transpose(struct layer_shape *s)
         return layer_shape_fail(s, "The input has no channels");
     for (int i = 0; i < rank; i++) {
         int64_t n = s->inputs[0].dims[spatial_axis(s->layer) + i];
-        if (t->sized && check_output_size(s, i) < 0)
+        if ((t->sized && check_output_size(s, i) < 0) ||
+            (shrinks(t, i) && layer_known_dim(s, spatial_axis(s->layer) + i, &n) < 0))
             return -1;
         int64_t size = n > 0 ? transposed(t, i, n).out : 0;
         sizes[i] = n == DIM_UNKNOWN ? DIM_UNKNOWN : size < 0 ? 0 : size;
@@ -142,7 +153,7 @@ struct torch_crop {
     int64_t zeros, padding, output_padding, slice;
 };
 
-/* Depends on the size n of the input only when the size of the output is given: else the full length and the output grow alike. */
+/* Depends on the size n of the input only when that must be known (shape_transpose): else the full length and the output grow alike. */
 static struct torch_crop torch_crop(const struct transpose_config *t, int i, int64_t n)
 {
     const struct spatial_window *window = &t->conv.window;

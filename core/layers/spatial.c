@@ -29,7 +29,6 @@ void spatial_read_sizes(struct config_reader *reader, const char *key, int rank,
 /* Theano pads by half the window on both sides, and Keras cuts what is more than ceil(size / stride). */
 static void theano_same(struct spatial_window *window)
 {
-    window->padding = SPATIAL_EXPLICIT;
     for (int i = 0; i < window->rank; i++) {
         int64_t extent = window_extent(window->size[i], window->dilation[i]);
         window->before[i] = extent / 2;
@@ -40,7 +39,6 @@ static void theano_same(struct spatial_window *window)
 /* The pooling of Theano pads by size - 2 or size - 1 cells and is cut alike; along a single cell, in three dimensions, it crops. */
 static void theano_same_pool(struct spatial_window *window)
 {
-    window->padding = SPATIAL_EXPLICIT;
     for (int i = 0; i < window->rank; i++) {
         int64_t size = window->size[i];
         bool cuts = size == 1 && window->rank == 3;
@@ -59,14 +57,13 @@ void spatial_read_padding(struct config_reader *reader, struct spatial_window *w
     window->padding = full && choice == 2 ? SPATIAL_FULL : (enum spatial_padding)choice;
     if (window->padding != SPATIAL_SAME)
         return;
-    if (version->any_backend)
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "padding",
-                      "\"same\" is not the same on TensorFlow and on Theano, and the file does not say which of them computed "
-                      "the model: give the backend");
-    else if (version->theano && window->pooling)
-        theano_same_pool(window);
-    else if (version->theano)
+    if (!window->pooling && version->theano)
         theano_same(window);
+    if (window->pooling && (version->theano || version->any_backend))
+        theano_same_pool(window);
+    if (version->theano)
+        window->padding = SPATIAL_EXPLICIT;
+    window->any_backend = version->any_backend;
 }
 
 int64_t spatial_read_count(struct config_reader *reader, const char *key, int64_t absent)
@@ -137,9 +134,25 @@ int64_t spatial_output_size(const struct spatial_window *window, int i, int64_t 
     return n < 1 || n < needed ? 0 : (n - needed) / window->stride[i] + 1;
 }
 
+/* "same" of pooling in a file that does not say whether TensorFlow or Theano computed it: only where both begin alike. */
+static int check_backends_agree(struct layer_shape *s, const struct spatial_window *window)
+{
+    for (int i = 0; i < window->rank; i++) {
+        int64_t n = s->inputs[0].dims[spatial_axis(s->layer) + i], before = -1, after;
+        if (n != DIM_UNKNOWN || window->stride[i] == 1)
+            window_same(n == DIM_UNKNOWN ? window->size[i] : n, window->size[i], window->stride[i], &before, &after);
+        if (before < 0 || before != window->before[i])
+            return h5pt_fail(s->err, H5PT_UNSUPPORTED_CONFIG, "padding",
+                             "\"same\" differs between TensorFlow and Theano here, and the file does not say which of them "
+                             "computed the model: give the backend");
+    }
+    return 0;
+}
+
 int spatial_window_shape(struct layer_shape *s, const struct spatial_window *window, int64_t channels)
 {
-    if (spatial_check_input(s, window->rank) < 0)
+    if (spatial_check_input(s, window->rank) < 0 ||
+        (window->any_backend && window->pooling && check_backends_agree(s, window) < 0))
         return -1;
     int64_t sizes[WINDOW_MAX_RANK];
     int first = spatial_axis(s->layer);

@@ -45,4 +45,9 @@ enum merge_variant {
     MERGE_MINIMUM,
 };
 
+enum parametric_variant {
+    PARAMETRIC_SOFTPLUS,
+    PARAMETRIC_SRELU,
+};
+
 #endif
