@@ -139,15 +139,8 @@ static struct lowered avg_explicit(struct lowering *l, const struct keras_call *
                                    const struct shape *output)
 {
     const struct spatial_window *window = call->layer->config;
-    int64_t padding[WINDOW_MAX_RANK], crop[SHAPE_MAX_RANK] = {0}, cells[WINDOW_MAX_RANK] = {0};
-    struct shape made = *output;
-    for (int i = 0; i < window->rank; i++) {
-        bool crops = window->before[i] < 0;
-        padding[i] = crops ? 0 : window->before[i];
-        crop[2 + i] = crops ? window->before[i] : 0;
-    }
-    x = lower_pad(l, call, x, crop, crop, 0);
-    struct shape input = lower_shape(l, x.id);
+    int64_t cells[WINDOW_MAX_RANK] = {0};
+    struct shape made = *output, input = lower_shape(l, x.id);
     for (int i = 0; i < window->rank; i++) {
         int64_t n = input.dims[2 + i], *out = &made.dims[2 + i];
         if (window->before[i] == window->after[i])
@@ -158,7 +151,7 @@ static struct lowered avg_explicit(struct lowering *l, const struct keras_call *
     const struct torch_attr attrs[] = {
         attr_ints(l, "kernel_size", window->rank, window->size),
         attr_ints(l, "stride", window->rank, window->stride),
-        attr_ints(l, "padding", window->rank, padding),
+        attr_ints(l, "padding", window->rank, window->before),
         attr_bool("count_include_pad", false),
     };
     x = node(l, call, x, op, lower_module(l, call, NULL), 4, attrs, &made);

@@ -36,15 +36,24 @@ static void theano_same(struct spatial_window *window)
     }
 }
 
-/* The pooling of Theano pads by size - 2 or size - 1 cells and is cut alike; along a single cell, in three dimensions, it crops. */
+/* The pooling of Theano pads by size - 2 or size - 1 cells and is cut alike. */
 static void theano_same_pool(struct spatial_window *window)
 {
     for (int i = 0; i < window->rank; i++) {
         int64_t size = window->size[i];
-        bool cuts = size == 1 && window->rank == 3;
-        window->before[i] = cuts ? -1 : size > 2 && size % 2 == 1 ? size - 2 : size - 1;
-        window->after[i] = cuts ? -1 : size - 1 - window->before[i];
+        window->before[i] = size > 2 && size % 2 == 1 ? size - 2 : size - 1;
+        window->after[i] = size - 1 - window->before[i];
     }
+}
+
+/* In three dimensions, Keras asks for -1 cells of padding along a single cell, which Theano answers with cells out of their windows. */
+static void refuse_negative_padding(struct config_reader *reader, const struct spatial_window *window)
+{
+    for (int i = 0; i < window->rank; i++)
+        if (window->rank == 3 && window->size[i] == 1)
+            config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "padding",
+                          "On Theano, three-dimensional pooling by 1 along an axis with padding \"same\" gives cells that are not "
+                          "the ones in its windows");
 }
 
 void spatial_read_padding(struct config_reader *reader, struct spatial_window *window, bool causal)
@@ -61,6 +70,8 @@ void spatial_read_padding(struct config_reader *reader, struct spatial_window *w
         theano_same(window);
     if (window->pooling && (version->theano || version->any_backend))
         theano_same_pool(window);
+    if (window->pooling && version->theano)
+        refuse_negative_padding(reader, window);
     if (version->theano)
         window->padding = SPATIAL_EXPLICIT;
     window->any_backend = version->any_backend;
@@ -276,7 +287,7 @@ struct spatial_plan spatial_plan(const struct keras_call *call, const struct spa
             return plan;
         }
         window_padding(window, i, n == DIM_UNKNOWN ? 1 : n, &plan.before[i], &plan.after[i]);
-        bool fits = plan.before[i] >= 0 && (!window->pooling || plan.before[i] <= window->size[i] / 2);
+        bool fits = !window->pooling || plan.before[i] <= window->size[i] / 2;
         if (plan.before[i] != plan.after[i] || !fits || (varies && call->layer->call_count > 1))
             plan.form = SPATIAL_FIXED;
     }

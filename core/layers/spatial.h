@@ -17,7 +17,7 @@ struct spatial_window {
     int rank; /* 1 … 3 spatial dimensions */
     int64_t size[WINDOW_MAX_RANK], stride[WINDOW_MAX_RANK], dilation[WINDOW_MAX_RANK];
     enum spatial_padding padding;
-    /* when EXPLICIT, and what they would be on Theano when any_backend; less than 0 cuts cells off */
+    /* when EXPLICIT, and what they would be on Theano when any_backend */
     int64_t before[WINDOW_MAX_RANK], after[WINDOW_MAX_RANK];
     bool any_backend; /* pooling with "same", computed by TensorFlow or by Theano */
     bool pooling; /* a torch module pads by half a window at most */
