@@ -18,6 +18,7 @@
 enum long_option {
     OPTION_ARCHITECTURE = 256,
     OPTION_WEIGHTS_ONLY,
+    OPTION_BACKEND,
     OPTION_FORMATS,
     OPTION_PARITY,
     OPTION_JSON,
@@ -27,6 +28,7 @@ enum long_option {
 static const struct option long_options[] = {
     {"architecture", required_argument, NULL, OPTION_ARCHITECTURE},
     {"weights-only", no_argument, NULL, OPTION_WEIGHTS_ONLY},
+    {"backend", required_argument, NULL, OPTION_BACKEND},
     {"formats", required_argument, NULL, OPTION_FORMATS}, {"parity", required_argument, NULL, OPTION_PARITY},
     {"json", no_argument, NULL, OPTION_JSON},             {"dump", required_argument, NULL, OPTION_DUMP},
     {"output", required_argument, NULL, 'o'},             {"help", no_argument, NULL, 'h'},
@@ -45,6 +47,7 @@ static const char convert_help[] =
     "  -o, --output DIR        where to write; made when it is not there\n"
     "      --architecture FILE model.to_json() of a file that holds weights only\n"
     "      --weights-only      no model: model.pt gets the tensors as stored, under their Keras names\n"
+    "      --backend NAME      tensorflow or theano: what computed a model of Keras 1, whose file does not say\n"
     "      --formats LIST      pt,py (default: both)\n"
     "      --parity MODE       full, quick or off: how the result is checked against the model (default: full)\n"
     "      --json              print the report instead of the summary\n"
@@ -93,6 +96,11 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
             break;
         case OPTION_WEIGHTS_ONLY:
             ret->request.weights_only = true;
+            break;
+        case OPTION_BACKEND:
+            if (strcmp(optarg, "tensorflow") != 0 && strcmp(optarg, "theano") != 0)
+                return cli_usage(argv[0], "--backend takes tensorflow or theano");
+            ret->request.backend = optarg;
             break;
         case OPTION_FORMATS:
             if (convert_parse_formats(optarg, &ret->request.formats, &err) < 0)

@@ -175,7 +175,8 @@ static int identify_source(struct conversion *c)
 static int read_graph(struct conversion *c)
 {
     enter(c, CONVERT_STAGE_GRAPH);
-    if (keras_model_read(c->source, c->request->architecture, c->arena, &c->refusals, &c->warnings, &c->model, c->err) < 0)
+    const struct keras_request request = {.architecture = c->request->architecture, .backend = c->request->backend};
+    if (keras_model_read(c->source, &request, c->arena, &c->refusals, &c->warnings, &c->model, c->err) < 0)
         return -1;
     c->facts.model = &c->model;
     if (c->refusals.broken || c->warnings.broken)

@@ -41,6 +41,7 @@ struct convert_request {
     int input;                         /* the model file, open for reading; borrowed */
     const char *architecture;          /* text of model.to_json() for a file of weights; NULL: none; borrowed */
     bool weights_only;                 /* no model: a state_dict of the tensors as stored, under their Keras names */
+    const char *backend;               /* "tensorflow" or "theano": who computed a model of Keras 1; NULL: as the file tells */
     int output_dir;                    /* an open directory for the artifacts; -1: dry run, nothing is written */
     unsigned formats;                  /* of enum convert_format; 0: PT and PY */
     enum convert_parity parity;

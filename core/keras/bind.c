@@ -7,19 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "keras/build.h"
+#include "keras/bind.h"
 
-/* One weight to be bound, and one tensor of the group. */
-struct wanted {
-    struct keras_layer *layer;
-    struct keras_weight *weight;
-};
-
-struct group {
-    const struct source_layer *source;
-    size_t wanted_count, wanted_capacity;
-    struct wanted *wanted; /* owned */
-};
 
 /* True when `name` ("block/dense_1/kernel:0_2") has the component `wanted` before its last one. */
 static bool has_component(const char *name, const char *wanted)
@@ -158,11 +147,13 @@ static void refuse_weight(struct builder *b, const struct group *g, const struct
                      shape_text(&w->weight->shape, need), g->source->tensor_count, g->source->name);
 }
 
-static void bind_group(struct builder *b, struct group *g, bool alone)
+static int bind_group(struct builder *b, struct group *g, bool alone)
 {
+    if (b->weights_version.major < 2)
+        return keras1_bind(b, g);
     bool complete = !alone || g->source->tensor_count == g->wanted_count;
     if (complete && (bind_by_name(g, alone) || bind_by_order(g, true) || bind_by_order(g, false)))
-        return;
+        return bind_theano(b, g);
     size_t before = b->refusals->count;
     for (size_t i = 0; i < g->wanted_count; i++)
         refuse_weight(b, g, &g->wanted[i], alone);
@@ -170,6 +161,7 @@ static void bind_group(struct builder *b, struct group *g, bool alone)
         findings_add(b->refusals, H5PT_WEIGHTS_MISSING, g->source->name, "weight_names",
                      "The group \"%.80s\" has %zu weights, %zu are needed, and names and shapes do not tell which is which",
                      g->source->name, g->source->tensor_count, g->wanted_count);
+    return 0;
 }
 
 static int add_wanted(struct builder *b, struct group *g, struct keras_layer *layer)
@@ -224,7 +216,7 @@ static int bind_entry(struct builder *b, struct network_layer *entry)
             findings_add(b->refusals, H5PT_WEIGHTS_MISSING, entry->name, "layer_names",
                          "The file has no weights for \"%.80s\"", entry->name);
         else
-            bind_group(b, &g, !entry->nested);
+            status = bind_group(b, &g, !entry->nested);
     } else if (status == 0 && known && g.source->tensor_count) {
         findings_add(b->refusals, H5PT_WEIGHTS_UNUSED, entry->name, "weight_names",
                      "The file has %zu weights for \"%.80s\", which needs none", g.source->tensor_count, entry->name);

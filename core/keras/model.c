@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "keras/build.h"
+#include "keras/keras1.h"
 #include "layers/layer.h"
 
 struct keras_version keras_version_parse(const char *text)
@@ -24,26 +25,56 @@ struct keras_version keras_version_parse(const char *text)
     return v;
 }
 
-/* Files that other sentences of Keras apply to than the ones that are implemented. */
-static void check_writer(struct builder *b, const char *version)
+/* Who computed the model: what the caller says, what the file says, or, in files of Keras 1, the names of the weights. */
+static void find_backend(struct builder *b, const struct keras_request *request, const char *named)
 {
-    const char *backend = source_backend(b->source);
-    if (!backend)
-        backend = json_string_value(json_object_get(b->model->json, "backend"));
+    struct keras_version *v = &b->model->version;
+    bool keras1 = v->major < 2;
+    const char *backend = keras1 && request && request->backend ? request->backend : named;
+    if (!backend && keras1)
+        backend = keras1_backend(b->source);
+    v->any_backend = keras1 && !backend;
+    v->theano = backend && strcmp(backend, "theano") == 0;
+    v->tensorflow = !backend || strcmp(backend, "tensorflow") == 0;
+    if (v->major == 2 && !v->tensorflow && !v->theano)
+        findings_add(b->refusals, H5PT_UNSUPPORTED_VERSION, "", "backend",
+                     "The file was written with the %.40s backend; what its layers compute there is not known", backend);
+}
+
+/* The version of the configuration and that of the weights, which can be older: old weights with a new architecture. Keras 3
+ * does not write its version into model.to_json(), but names the module of each class there. */
+static void find_version(struct builder *b, const struct keras_request *request, bool separate)
+{
+    const char *version = source_keras_version(b->source), *backend = source_backend(b->source);
+    b->weights_version = keras_version_parse(version);
+    if (separate || !version) {
+        const char *own = json_string_value(json_object_get(b->model->json, "keras_version"));
+        const char *own_backend = json_string_value(json_object_get(b->model->json, "backend"));
+        version = own ? own : version;
+        backend = backend ? backend : own_backend;
+    }
+    if (!version && json_object_get(b->model->json, "registered_name"))
+        version = "3";
     b->model->version = keras_version_parse(version);
     b->model->version_text = version;
-    b->model->version.tensorflow = !backend || strcmp(backend, "tensorflow") == 0;
-    struct keras_version v = b->model->version;
-    if (v.major < 2)
-        findings_add(b->refusals, H5PT_UNSUPPORTED_VERSION, "", "keras_version",
-                     "The file was written by Keras %.40s; files of Keras 2, tf.keras and Keras 3 are supported",
-                     version ? version : "1 (it names no version)");
-    else if (v.major > 3)
+    find_backend(b, request, backend);
+    if (b->model->version.major > 3)
         findings_add(b->refusals, H5PT_UNSUPPORTED_VERSION, "", "keras_version",
                      "The file was written by Keras %.40s, which is newer than what is known", version);
-    if (v.major == 2 && !v.tensorflow)
-        findings_add(b->refusals, H5PT_UNSUPPORTED_VERSION, "", "backend",
-                     "The file was written with the %.40s backend; convolutions mean something else there", backend);
+}
+
+/* Files before tf.keras pass through the words of Keras 1. */
+static int normalise(struct builder *b)
+{
+    struct keras_version v = b->model->version;
+    if (v.major > 2 || v.tf)
+        return 0;
+    json_t *made = keras1_normal_form(b, b->model->json);
+    if (!made)
+        return -1;
+    json_decref(b->model->json);
+    b->model->json = made;
+    return 0;
 }
 
 static int read_network(struct builder *b)
@@ -68,16 +99,6 @@ static int read_network(struct builder *b)
     return bind_weights(b, root);
 }
 
-/* The version of the file, else of the configuration. Keras 3 does not write it into model.to_json(), but names the module of
- * each class there. */
-static const char *find_version(const struct builder *b)
-{
-    const char *version = source_keras_version(b->source);
-    if (!version)
-        version = json_string_value(json_object_get(b->model->json, "keras_version"));
-    return version || !json_object_get(b->model->json, "registered_name") ? version : "3";
-}
-
 static bool refuse_without_architecture(struct builder *b, const char *text)
 {
     if (text)
@@ -88,7 +109,7 @@ static bool refuse_without_architecture(struct builder *b, const char *text)
     return true;
 }
 
-int keras_model_read(const struct source *source, const char *architecture, struct arena *arena,
+int keras_model_read(const struct source *source, const struct keras_request *request, struct arena *arena,
                      struct findings *refusals, struct findings *warnings, struct keras_model *ret, struct h5pt_error *err)
 {
     struct h5pt_error local = H5PT_ERROR_INIT;
@@ -103,17 +124,19 @@ int keras_model_read(const struct source *source, const char *architecture, stru
     };
     size_t length = 0;
     const char *text = source_config(source, &length);
-    if (!text && architecture) {
-        text = architecture;
+    bool separate = !text && request && request->architecture;
+    if (separate) {
+        text = request->architecture;
         length = strlen(text);
     }
     if (refuse_without_architecture(&b, text))
         return 0;
     ret->json = json_parse(text, length, "model_config", &local);
-    check_writer(&b, find_version(&b));
     int status = -1;
-    if (ret->json && (b.keep = json_array()))
-        status = read_network(&b);
+    if (ret->json && (b.keep = json_array())) {
+        find_version(&b, request, separate);
+        status = normalise(&b) < 0 ? -1 : read_network(&b);
+    }
     else
         (void)h5pt_fail_memory(&local);
     /* What was made while reading lives as long as the configuration. */

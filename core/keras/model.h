@@ -23,6 +23,8 @@ struct keras_version {
     int major, minor; /* 2, 15; a file that does not say is Keras 1 */
     bool tf;          /* written by tf.keras ("2.2.4-tf", "2.3.0-tf", or 2.4.0 and later 2.x) */
     bool tensorflow;  /* computed by TensorFlow; also when the file does not name its backend */
+    bool theano;      /* computed by Theano */
+    bool any_backend; /* a file of Keras 1 that has no weights whose names would tell */
 };
 
 /* Limits of a model; beyond them LIMIT_EXCEEDED. A step is an entry, a node or a reference that is gone through when a model is
@@ -106,12 +108,18 @@ struct keras_model {
     const char **input_names, **output_names;
 };
 
+/* What the caller knows and the file does not say; NULL: nothing. */
+struct keras_request {
+    const char *architecture; /* text of model.to_json(), for a file that holds weights only */
+    const char *backend;      /* "tensorflow" or "theano": who computed a model of Keras 1; wins over what the names of weights tell */
+};
+
 /* Reads the configuration and binds the weights of `source`. The configuration is the one in the file, or, for a file that
- * holds weights only, `architecture`: the text of model.to_json(), NULL when there is none. Everything that cannot be converted goes to `refusals` (then
+ * holds weights only, the one in the request. Everything that cannot be converted goes to `refusals` (then
  * the model is not usable, but names and counts are there for the report). Returns -1 only when there is no model to speak
  * of: CONFIG_MALFORMED, OUT_OF_MEMORY. *ret must be released by the caller also when refusals were added. */
-int keras_model_read(const struct source *source, const char *architecture, struct arena *arena, struct findings *refusals,
-                     struct findings *warnings, struct keras_model *ret, struct h5pt_error *err);
+int keras_model_read(const struct source *source, const struct keras_request *request, struct arena *arena,
+                     struct findings *refusals, struct findings *warnings, struct keras_model *ret, struct h5pt_error *err);
 void keras_model_release(struct keras_model *model);
 
 struct keras_version keras_version_parse(const char *text); /* NULL: Keras 1 */

@@ -50,6 +50,7 @@ struct builder {
     struct arena *arena;
     struct findings *refusals, *warnings;
     struct keras_model *model;
+    struct keras_version weights_version; /* of the weights; that of the configuration is model->version */
     json_t *keep; /* owned: a list of the JSON values made while reading */
     struct h5pt_error *err;
     int layer_capacity, call_capacity;

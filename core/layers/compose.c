@@ -195,6 +195,36 @@ struct lowered lower_constant_ids(struct lowering *l, const struct keras_call *c
     return parameter_value(l, call, module, parameter, shape, &layout, DTYPE_I64);
 }
 
+struct lowered lower_linear_module(struct lowering *l, const struct keras_call *call, const char *module, struct lowered x,
+                            const char *kernel, const struct rearrangement *weight, const char *bias)
+{
+    int parameters[2], count = 0;
+    int64_t outputs = weight->shape.dims[0], inputs = weight->shape.dims[1];
+    parameters[count++] = lower_parameter(l, call, module, "weight", kernel, weight);
+    if (bias) {
+        struct shape vector = shape_of(1, &outputs);
+        struct rearrangement flat = rearrange_as_is(&vector);
+        parameters[count++] = lower_parameter(l, call, module, "bias", bias, &flat);
+    }
+    const struct torch_attr attrs[] = {attr_int("in_features", inputs), attr_int("out_features", outputs),
+                                       attr_bool("bias", bias != NULL)};
+    struct shape shape = lower_shape(l, x.id);
+    shape.dims[shape.rank - 1] = outputs;
+    struct lowered y = {.layout = layout_keras(shape.rank)};
+    y.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_LINEAR,
+                                          .module = module,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .parameter_count = count,
+                                          .parameters = parameters,
+                                          .attr_count = 3,
+                                          .attrs = attrs,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
+    return y;
+}
+
 int lower_fill(struct lowering *l, const struct keras_call *call, const char *module, const char *name,
                const struct shape *shape, float value)
 {

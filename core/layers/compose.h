@@ -41,6 +41,10 @@ struct lowered lower_constant_value(struct lowering *l, const struct keras_call 
 /* Whole numbers (below 2^24) that the configuration holds: an int64 buffer with this name. */
 struct lowered lower_constant_ids(struct lowering *l, const struct keras_call *call, const char *name,
                                   const struct shape *shape, const float *values);
+/* nn.Linear `module` over the last axis of x: its weight (outputs, inputs) from slot `kernel` rearranged so, its bias from slot `bias`,
+ * whatever the shape of that (NULL: none). The result is in Keras order. */
+struct lowered lower_linear_module(struct lowering *l, const struct keras_call *call, const char *module, struct lowered x,
+                            const char *kernel, const struct rearrangement *weight, const char *bias);
 
 /* A constant vector for a module's parameter that Keras does not have: 1 for weight, 0 for bias. */
 int lower_fill(struct lowering *l, const struct keras_call *call, const char *module, const char *name,

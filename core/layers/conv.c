@@ -13,7 +13,7 @@ void conv_read(struct config_reader *reader, struct conv_config *config, int ran
     spatial_read_sizes(reader, "kernel_size", rank, window->size, 0);
     spatial_read_sizes(reader, "strides", rank, window->stride, 1);
     spatial_read_sizes(reader, "dilation_rate", rank, window->dilation, 1);
-    window->padding = spatial_read_padding(reader, causal);
+    spatial_read_padding(reader, window, causal);
     config->groups = config->multiplier = 1;
     config->kernel = "kernel";
     config->use_bias = config_bool(reader, "use_bias", true);

@@ -40,6 +40,9 @@ static void read_separable(struct config_reader *reader, void *config, int varia
 {
     struct conv_config *c = config;
     read_common(reader, c, variant, variant == 1);
+    /* Keras forgets to cut off on Theano what an even window gives too much. */
+    for (int i = 0; c->window.padding == SPATIAL_EXPLICIT && i < variant; i++)
+        c->window.after[i] = c->window.before[i];
     c->kernel = "depthwise_kernel";
     c->filters = spatial_read_count(reader, "filters", 0);
 }

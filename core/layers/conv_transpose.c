@@ -6,7 +6,29 @@
 struct transpose_config {
     struct conv_config conv;
     int64_t output_padding[WINDOW_MAX_RANK]; /* -1: not given */
+    bool sized;                              /* Keras 1: the size of the output is in the configuration */
+    int64_t output_size[WINDOW_MAX_RANK];
+    bool theano; /* cuts by half a window in front, whatever the stride */
 };
+
+/* output_shape of Keras 1: batch, spatial sizes and filters in the order of the layer. */
+static void read_output_shape(struct config_reader *reader, struct transpose_config *t)
+{
+    int64_t shape[SHAPE_MAX_RANK];
+    int rank = t->conv.window.rank, count = config_list(reader, "output_shape", SHAPE_MAX_RANK, shape);
+    bool first = reader->layer->channels_first;
+    if (count < 0)
+        return;
+    bool ok = count == rank + 2 && shape[first ? 1 : rank + 1] == t->conv.filters;
+    for (int i = 0; ok && i < rank; i++) {
+        t->output_size[i] = shape[(first ? 2 : 1) + i];
+        ok = t->output_size[i] > 0 && t->output_size[i] <= WINDOW_MAX_INPUT;
+    }
+    t->sized = ok;
+    if (!ok)
+        config_refuse(reader, H5PT_CONFIG_INVALID, "output_shape",
+                      "\"output_shape\" must hold the batch, known sizes and the filters");
+}
 
 static void read_transpose(struct config_reader *reader, void *config, int variant)
 {
@@ -17,6 +39,10 @@ static void read_transpose(struct config_reader *reader, void *config, int varia
     c->filters = spatial_read_count(reader, "filters", 0);
     spatial_read_only(reader, "groups", 1);
     config_ints(reader, "output_padding", variant, t->output_padding, -1);
+    t->theano = reader->version.theano;
+    read_output_shape(reader, t);
+    if (c->window.padding == SPATIAL_FULL)
+        config_refuse(reader, H5PT_CONFIG_INVALID, "padding", "A transposed convolution has no \"full\" padding");
     bool given = config_get(reader, "output_padding") != NULL;
     for (int i = 0; given && i < variant; i++) {
         if (t->output_padding[i] >= 0 && t->output_padding[i] < c->window.stride[i])
@@ -27,11 +53,46 @@ static void read_transpose(struct config_reader *reader, void *config, int varia
     }
 }
 
+/* On Theano, Keras treats what a transposed convolution with an even window gives like what a convolution gives: it cuts it to the
+ * size of the input divided by the stride. */
+static bool shrinks(const struct transpose_config *t, int i)
+{
+    const struct spatial_window *window = &t->conv.window;
+    return t->theano && window->padding != SPATIAL_VALID && window->size[i] % 2 == 0;
+}
+
+/* The output along dimension i for n cells of input. */
 static struct window_transposed transposed(const struct transpose_config *t, int i, int64_t n)
 {
     const struct spatial_window *window = &t->conv.window;
-    return window_transposed(n, window_extent(window->size[i], window->dilation[i]), window->stride[i],
-                             window->padding == SPATIAL_SAME, t->output_padding[i]);
+    bool same = window->padding != SPATIAL_VALID;
+    int64_t extent = window_extent(window->size[i], window->dilation[i]), stride = window->stride[i];
+    struct window_transposed along = window_transposed(n, extent, stride, same, t->output_padding[i]);
+    if (t->sized) {
+        int64_t full = (n - 1) * stride + extent;
+        along.out = t->output_size[i];
+        along.left = same && full > along.out ? (full - along.out) / 2 : 0;
+    }
+    if (t->theano)
+        along.left = same ? extent / 2 : 0;
+    if (shrinks(t, i) && along.out > (n + stride - 1) / stride)
+        along.out = (n + stride - 1) / stride;
+    return along;
+}
+
+/* A size of the output that is given must be one that a convolution takes to the input. */
+static int check_output_size(struct layer_shape *s, int i)
+{
+    const struct transpose_config *t = s->config;
+    const struct spatial_window *window = &t->conv.window;
+    int64_t n, extent = window_extent(window->size[i], window->dilation[i]), out = t->output_size[i];
+    if (layer_known_dim(s, spatial_axis(s->layer) + i, &n) < 0)
+        return -1;
+    int64_t needed = window->padding == SPATIAL_VALID ? extent : 1;
+    if (out >= needed && (out - needed) / window->stride[i] + 1 == n)
+        return 0;
+    return layer_shape_fail(s, "\"output_shape\" asks for %lld cells, which %lld cells of input do not give", (long long)out,
+                            (long long)n);
 }
 
 static int shape_transpose(struct layer_shape *s)
@@ -46,6 +107,9 @@ static int shape_transpose(struct layer_shape *s)
         return layer_shape_fail(s, "The input has no channels");
     for (int i = 0; i < rank; i++) {
         int64_t n = s->inputs[0].dims[spatial_axis(s->layer) + i];
+        if ((t->sized && check_output_size(s, i) < 0) ||
+            (shrinks(t, i) && layer_known_dim(s, spatial_axis(s->layer) + i, &n) < 0))
+            return -1;
         int64_t size = n > 0 ? transposed(t, i, n).out : 0;
         sizes[i] = n == DIM_UNKNOWN ? DIM_UNKNOWN : size < 0 ? 0 : size;
     }
@@ -83,53 +147,25 @@ static int reference_transpose(const struct layer_run *run)
 }
 
 /* How torch makes the output of Keras along one axis. nn.ConvTranspose cuts `padding` cells off both ends and gives
- * `output_padding` cells back at the end; what Keras cuts off the end beyond that is sliced off. */
+ * `output_padding` cells back at the end, less than a stride; what Keras has beyond that comes from `zeros` more cells at the end of
+ * the input, and what Keras cuts off beyond that is sliced off. */
 struct torch_crop {
-    int64_t padding, output_padding, slice;
+    int64_t zeros, padding, output_padding, slice;
 };
 
-/* Does not depend on the size of the input: the full length and the output grow alike. */
-static struct torch_crop torch_crop(const struct transpose_config *t, int i)
+/* Depends on the size n of the input only when that must be known (shape_transpose): else the full length and the output grow alike. */
+static struct torch_crop torch_crop(const struct transpose_config *t, int i, int64_t n)
 {
     const struct spatial_window *window = &t->conv.window;
-    int64_t full = window_extent(window->size[i], window->dilation[i]);
-    struct window_transposed one = transposed(t, i, 1);
-    int64_t right = full - one.out - one.left;
-    /* `right` is less than `left` by less than a stride: output_padding is always small enough for torch. */
-    return (struct torch_crop){
-        .padding = one.left,
-        .output_padding = right < one.left ? one.left - right : 0,
-        .slice = right > one.left ? right - one.left : 0,
-    };
-}
-
-/* x without `slices[i]` cells at the end of spatial dimension i, which leaves `shape`. */
-static struct lowered slice_end(struct lowering *l, const struct keras_call *call, struct lowered x,
-                                const int64_t *slices, const struct shape *shape)
-{
-    int64_t start[SHAPE_MAX_RANK] = {0}, stop[SHAPE_MAX_RANK] = {0};
-    bool any = false;
-    for (int i = 2; i < shape->rank; i++) {
-        stop[i] = -slices[i - 2];
-        any |= slices[i - 2] > 0;
-    }
-    if (!any)
-        return x;
-    const struct torch_attr attrs[] = {
-        attr_list(l, "start", shape->rank, start),
-        attr_list(l, "stop", shape->rank, stop),
-    };
-    x.id = lower_node(l, call,
-                      &(struct node_spec){
-                          .op = TORCH_SLICE,
-                          .input_count = 1,
-                          .inputs = &x.id,
-                          .attr_count = sizeof attrs / sizeof *attrs,
-                          .attrs = attrs,
-                          .shape = *shape,
-                          .dtype = call->outputs[0]->dtype,
-                      });
-    return x;
+    int64_t stride = window->stride[i];
+    if (n == DIM_UNKNOWN)
+        n = 1;
+    struct window_transposed along = transposed(t, i, n);
+    int64_t full = (n - 1) * stride + window_extent(window->size[i], window->dilation[i]);
+    int64_t right = full - along.out - along.left, back = along.left - right;
+    if (back < 0)
+        return (struct torch_crop){.padding = along.left, .slice = -back};
+    return (struct torch_crop){.zeros = back / stride, .padding = along.left, .output_padding = back % stride};
 }
 
 static int lower_transpose(struct lowering *l, const struct keras_call *call)
@@ -143,15 +179,18 @@ static int lower_transpose(struct lowering *l, const struct keras_call *call)
     struct shape input = lower_shape(l, x.id), full = {.rank = rank + 2, .dims = {input.dims[0], c->filters}},
                  output = full;
     int64_t padding[WINDOW_MAX_RANK], output_padding[WINDOW_MAX_RANK], slices[WINDOW_MAX_RANK];
+    int64_t before[SHAPE_MAX_RANK] = {0}, zeros[SHAPE_MAX_RANK] = {0};
     for (int i = 0; i < rank; i++) {
-        struct torch_crop crop = torch_crop(t, i);
         int64_t n = input.dims[2 + i];
+        struct torch_crop crop = torch_crop(t, i, n);
+        zeros[2 + i] = crop.zeros;
         padding[i] = crop.padding;
         output_padding[i] = crop.output_padding;
         slices[i] = crop.slice;
         output.dims[2 + i] = n == DIM_UNKNOWN ? DIM_UNKNOWN : transposed(t, i, n).out;
         full.dims[2 + i] = n == DIM_UNKNOWN ? DIM_UNKNOWN : output.dims[2 + i] + crop.slice;
     }
+    x = lower_pad(l, call, x, before, zeros, 0);
     const struct conv_module module = {
         .kernel = "kernel", .weight = conv_rearrange(call, "kernel"), .bias = c->use_bias};
     const char *name = lower_module(l, call, NULL);
@@ -179,7 +218,7 @@ static int lower_transpose(struct lowering *l, const struct keras_call *call)
                           .shape = full,
                           .dtype = call->outputs[0]->dtype,
                       });
-    return conv_finish(l, call, slice_end(l, call, x, slices, &output), &c->activation);
+    return conv_finish(l, call, spatial_cut(l, call, x, slices, &output), &c->activation);
 }
 
 const struct layer_handler conv_transpose_handler = {

@@ -101,28 +101,7 @@ static int dense_lower(struct lowering *l, const struct keras_call *call)
         x = lower_input_keras(l, call, 0);
     const char *module = lower_module(l, call, NULL);
     struct rearrangement weight = rearrange_features(kernel, (const int[]){1, 0}, 0, &x.layout);
-    int parameters[2], count = 0;
-    parameters[count++] = lower_parameter(l, call, module, "weight", "kernel", &weight);
-    if (c->use_bias) {
-        struct rearrangement bias = rearrange_as_is(&lower_weight(call, "bias")->shape);
-        parameters[count++] = lower_parameter(l, call, module, "bias", "bias", &bias);
-    }
-    struct torch_attr attrs[] = {attr_int("in_features", kernel->dims[0]), attr_int("out_features", c->units),
-                                 attr_bool("bias", c->use_bias)};
-    struct shape shape = lower_shape(l, x.id);
-    shape.dims[shape.rank - 1] = c->units;
-    struct lowered y = {.layout = layout_keras(shape.rank)};
-    y.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_LINEAR,
-                                          .module = module,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .parameter_count = count,
-                                          .parameters = parameters,
-                                          .attr_count = 3,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    struct lowered y = lower_linear_module(l, call, module, x, "kernel", &weight, c->use_bias ? "bias" : NULL);
     y = activation_lower(l, call, &c->activation, y, NULL);
     lower_output(l, call, 0, y);
     return y.id < 0 ? -1 : 0;

@@ -339,34 +339,6 @@ static bool is_linear(const struct equation *e)
            e->kernel[0] == e->input[last] && e->kernel[1] == e->output[last];
 }
 
-static struct lowered lower_linear(struct lowering *l, const struct keras_call *call, struct lowered x, bool bias)
-{
-    const struct shape *kernel = &lower_weight(call, "kernel")->shape;
-    const char *module = lower_module(l, call, NULL);
-    struct rearrangement transposed = rearrange_axes(kernel, (const int[]){1, 0});
-    int parameters[2] = {lower_parameter(l, call, module, "weight", "kernel", &transposed), -1};
-    if (bias) {
-        struct rearrangement as_is = rearrange_as_is(&lower_weight(call, "bias")->shape);
-        parameters[1] = lower_parameter(l, call, module, "bias", "bias", &as_is);
-    }
-    struct torch_attr attrs[] = {attr_int("in_features", kernel->dims[0]), attr_int("out_features", kernel->dims[1]),
-                                 attr_bool("bias", bias)};
-    struct shape shape = lower_shape(l, x.id);
-    shape.dims[shape.rank - 1] = kernel->dims[1];
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_LINEAR,
-                                          .module = module,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .parameter_count = bias ? 2 : 1,
-                                          .parameters = parameters,
-                                          .attr_count = 3,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
-    return x;
-}
-
 static struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, struct lowered x,
                                    const struct equation *e)
 {
@@ -405,7 +377,11 @@ static int einsum_dense_lower(struct lowering *l, const struct keras_call *call)
         return -1;
     bool linear = is_linear(&e), bias = c->bias_axes != NULL;
     bool inside = linear && bias && lower_weight(call, "bias")->shape.rank == 1;
-    struct lowered y = linear ? lower_linear(l, call, x, inside) : lower_einsum(l, call, x, &e);
+    struct rearrangement transposed = linear ? rearrange_axes(&lower_weight(call, "kernel")->shape, (const int[]){1, 0})
+                                             : (struct rearrangement){.part = false};
+    struct lowered y = linear ? lower_linear_module(l, call, lower_module(l, call, NULL), x, "kernel", &transposed,
+                                                    inside ? "bias" : NULL)
+                              : lower_einsum(l, call, x, &e);
     if (bias && !inside)
         y = lower_add_bias(l, call, y);
     y = activation_lower(l, call, &c->activation, y, NULL);

@@ -41,7 +41,7 @@ static void local_read(struct config_reader *reader, void *config, int variant)
     spatial_read_sizes(reader, "strides", variant, c->window.stride, 1);
     for (int i = 0; i < variant; i++)
         c->window.dilation[i] = 1;
-    c->window.padding = spatial_read_padding(reader, false);
+    spatial_read_padding(reader, &c->window, false);
     (void)config_data_format(reader);
     c->use_bias = config_bool(reader, "use_bias", true);
     c->activation = activation_read(reader, "activation");

@@ -17,7 +17,8 @@ static void read_window(struct config_reader *reader, void *config, int variant)
     }
     if (config_get(reader, "strides"))
         spatial_read_sizes(reader, "strides", variant, window->stride, 1);
-    window->padding = spatial_read_padding(reader, false);
+    window->pooling = true;
+    spatial_read_padding(reader, window, false);
     config_data_format(reader);
 }
 
@@ -109,6 +110,54 @@ static int reference_avg(const struct layer_run *run)
     return pool(run, WINDOW_MEAN);
 }
 
+static void read_avg(struct config_reader *reader, void *config, int variant)
+{
+    const struct spatial_window *window = config;
+    read_window(reader, config, variant);
+    for (int i = 0; window->padding == SPATIAL_EXPLICIT && i < variant; i++)
+        if (window->size[i] > 3)
+            config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "padding",
+                          "\"same\" of Theano pads windows of more than 3 cells by more than half of them, which the average "
+                          "pooling of torch does not");
+}
+
+static int shape_avg(struct layer_shape *s)
+{
+    const struct spatial_window *window = s->config;
+    for (int i = 0; window->padding == SPATIAL_EXPLICIT && i < window->rank; i++) {
+        int64_t known;
+        if (window->before[i] != window->after[i] && window->stride[i] > 1 &&
+            layer_known_dim(s, spatial_axis(s->layer) + i, &known) < 0)
+            return -1;
+    }
+    return shape_window(s);
+}
+
+/* Padding that does not depend on the size, on Theano: nn.AvgPool pads `before` on both sides, where it leaves padding out of the
+ * count, and what that makes too many is cut. */
+static struct lowered avg_explicit(struct lowering *l, const struct keras_call *call, struct lowered x, enum torch_op op,
+                                   const struct shape *output)
+{
+    const struct spatial_window *window = call->layer->config;
+    int64_t cells[WINDOW_MAX_RANK] = {0};
+    struct shape made = *output, input = lower_shape(l, x.id);
+    for (int i = 0; i < window->rank; i++) {
+        int64_t n = input.dims[2 + i], *out = &made.dims[2 + i];
+        if (window->before[i] == window->after[i])
+            continue;
+        cells[i] = n == DIM_UNKNOWN || n % window->stride[i] == 0 ? 1 : 0;
+        *out = n == DIM_UNKNOWN ? n : *out + cells[i];
+    }
+    const struct torch_attr attrs[] = {
+        attr_ints(l, "kernel_size", window->rank, window->size),
+        attr_ints(l, "stride", window->rank, window->stride),
+        attr_ints(l, "padding", window->rank, window->before),
+        attr_bool("count_include_pad", false),
+    };
+    x = node(l, call, x, op, lower_module(l, call, NULL), 4, attrs, &made);
+    return spatial_cut(l, call, x, cells, output);
+}
+
 static int lower_avg(struct lowering *l, const struct keras_call *call)
 {
     static const enum torch_op ops[] = {TORCH_AVG_POOL1D, TORCH_AVG_POOL2D, TORCH_AVG_POOL3D};
@@ -126,6 +175,8 @@ static int lower_avg(struct lowering *l, const struct keras_call *call)
         attr_ints(l, "padding", window->rank, plan.before),
         attr_bool("count_include_pad", !padded),
     };
+    if (window->padding == SPATIAL_EXPLICIT)
+        return finish(l, call, avg_explicit(l, call, x, ops[window->rank - 1], &output));
     /* nn.AvgPool leaves padding out of the count only when it is the same on both sides. */
     if (plan.form != SPATIAL_SYMMETRIC)
         return finish(l, call, node(l, call, x, TORCH_AVG_POOL_SAME, NULL, 2, attrs, &output));
@@ -134,8 +185,8 @@ static int lower_avg(struct lowering *l, const struct keras_call *call)
 
 const struct layer_handler avg_pool_handler = {
     .config_size = sizeof(struct spatial_window),
-    .read = read_window,
-    .shape = shape_window,
+    .read = read_avg,
+    .shape = shape_avg,
     .reference = reference_avg,
     .lower = lower_avg,
 };

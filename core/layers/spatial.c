@@ -26,10 +26,55 @@ void spatial_read_sizes(struct config_reader *reader, const char *key, int rank,
         ret[i] = checked_count(reader, key, ret[i]);
 }
 
-enum spatial_padding spatial_read_padding(struct config_reader *reader, bool causal)
+/* Theano pads by half the window on both sides, and Keras cuts what is more than ceil(size / stride). */
+static void theano_same(struct spatial_window *window)
 {
-    return (enum spatial_padding)config_choice(reader, "padding", causal ? "valid same causal" : "valid same",
-                                               SPATIAL_VALID);
+    for (int i = 0; i < window->rank; i++) {
+        int64_t extent = window_extent(window->size[i], window->dilation[i]);
+        window->before[i] = extent / 2;
+        window->after[i] = (extent - 1) / 2;
+    }
+}
+
+/* The pooling of Theano pads by size - 2 or size - 1 cells and is cut alike. */
+static void theano_same_pool(struct spatial_window *window)
+{
+    for (int i = 0; i < window->rank; i++) {
+        int64_t size = window->size[i];
+        window->before[i] = size > 2 && size % 2 == 1 ? size - 2 : size - 1;
+        window->after[i] = size - 1 - window->before[i];
+    }
+}
+
+/* In three dimensions, Keras asks for -1 cells of padding along a single cell, which Theano answers with cells out of their windows. */
+static void refuse_negative_padding(struct config_reader *reader, const struct spatial_window *window)
+{
+    for (int i = 0; i < window->rank; i++)
+        if (window->rank == 3 && window->size[i] == 1)
+            config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "padding",
+                          "On Theano, three-dimensional pooling by 1 along an axis with padding \"same\" gives cells that are not "
+                          "the ones in its windows");
+}
+
+void spatial_read_padding(struct config_reader *reader, struct spatial_window *window, bool causal)
+{
+    const struct keras_version *version = &reader->version;
+    bool full = version->major < 2 && version->theano && !window->pooling;
+    /* "causal" came with Keras 2, "full" left with Keras 1 */
+    int choice = config_choice(reader, "padding", full ? "valid same full" : causal ? "valid same causal" : "valid same",
+                               SPATIAL_VALID);
+    window->padding = full && choice == 2 ? SPATIAL_FULL : (enum spatial_padding)choice;
+    if (window->padding != SPATIAL_SAME)
+        return;
+    if (!window->pooling && version->theano)
+        theano_same(window);
+    if (window->pooling && (version->theano || version->any_backend))
+        theano_same_pool(window);
+    if (window->pooling && version->theano)
+        refuse_negative_padding(reader, window);
+    if (version->theano)
+        window->padding = SPATIAL_EXPLICIT;
+    window->any_backend = version->any_backend;
 }
 
 int64_t spatial_read_count(struct config_reader *reader, const char *key, int64_t absent)
@@ -93,13 +138,32 @@ int64_t spatial_output_size(const struct spatial_window *window, int i, int64_t 
     if (n == DIM_UNKNOWN)
         return DIM_UNKNOWN;
     int64_t extent = window_extent(window->size[i], window->dilation[i]);
-    int64_t needed = window->padding == SPATIAL_VALID ? extent : 1;
-    return n < needed ? 0 : (n - needed) / window->stride[i] + 1;
+    int64_t needed = window->padding == SPATIAL_VALID ? extent
+                     : window->padding == SPATIAL_FULL ? 2 - extent
+                     : window->padding == SPATIAL_EXPLICIT ? extent - window->before[i] - window->after[i]
+                                                            : 1;
+    return n < 1 || n < needed ? 0 : (n - needed) / window->stride[i] + 1;
+}
+
+/* "same" of pooling in a file that does not say whether TensorFlow or Theano computed it: only where both begin alike. */
+static int check_backends_agree(struct layer_shape *s, const struct spatial_window *window)
+{
+    for (int i = 0; i < window->rank; i++) {
+        int64_t n = s->inputs[0].dims[spatial_axis(s->layer) + i], before = -1, after;
+        if (n != DIM_UNKNOWN || window->stride[i] == 1)
+            window_same(n == DIM_UNKNOWN ? window->size[i] : n, window->size[i], window->stride[i], &before, &after);
+        if (before < 0 || before != window->before[i])
+            return h5pt_fail(s->err, H5PT_UNSUPPORTED_CONFIG, "padding",
+                             "\"same\" differs between TensorFlow and Theano here, and the file does not say which of them "
+                             "computed the model: give the backend");
+    }
+    return 0;
 }
 
 int spatial_window_shape(struct layer_shape *s, const struct spatial_window *window, int64_t channels)
 {
-    if (spatial_check_input(s, window->rank) < 0)
+    if (spatial_check_input(s, window->rank) < 0 ||
+        (window->any_backend && window->pooling && check_backends_agree(s, window) < 0))
         return -1;
     int64_t sizes[WINDOW_MAX_RANK];
     int first = spatial_axis(s->layer);
@@ -169,6 +233,12 @@ static void window_padding(const struct spatial_window *window, int i, int64_t n
         *before = extent - 1;
     else if (window->padding == SPATIAL_SAME)
         window_same(n, extent, window->stride[i], before, after);
+    else if (window->padding == SPATIAL_FULL)
+        *before = *after = extent - 1;
+    else if (window->padding == SPATIAL_EXPLICIT) {
+        *before = window->before[i];
+        *after = window->after[i];
+    }
 }
 
 void channels_last_axes(const struct channels_last *cl, const struct spatial_window *window,
@@ -217,7 +287,8 @@ struct spatial_plan spatial_plan(const struct keras_call *call, const struct spa
             return plan;
         }
         window_padding(window, i, n == DIM_UNKNOWN ? 1 : n, &plan.before[i], &plan.after[i]);
-        if (plan.before[i] != plan.after[i] || (varies && call->layer->call_count > 1))
+        bool fits = !window->pooling || plan.before[i] <= window->size[i] / 2;
+        if (plan.before[i] != plan.after[i] || !fits || (varies && call->layer->call_count > 1))
             plan.form = SPATIAL_FIXED;
     }
     return plan;
@@ -271,6 +342,34 @@ struct lowered spatial_pad(struct lowering *l, const struct keras_call *call, co
         after[2 + i] = plan.after[i];
     }
     return lower_pad(l, call, x, before, after, value);
+}
+
+struct lowered spatial_cut(struct lowering *l, const struct keras_call *call, struct lowered x, const int64_t *cells,
+                           const struct shape *shape)
+{
+    int64_t start[SHAPE_MAX_RANK] = {0}, stop[SHAPE_MAX_RANK] = {0};
+    bool any = false;
+    for (int i = 2; i < shape->rank; i++) {
+        stop[i] = -cells[i - 2];
+        any |= cells[i - 2] > 0;
+    }
+    if (!any)
+        return x;
+    const struct torch_attr attrs[] = {
+        attr_list(l, "start", shape->rank, start),
+        attr_list(l, "stop", shape->rank, stop),
+    };
+    x.id = lower_node(l, call,
+                      &(struct node_spec){
+                          .op = TORCH_SLICE,
+                          .input_count = 1,
+                          .inputs = &x.id,
+                          .attr_count = sizeof attrs / sizeof *attrs,
+                          .attrs = attrs,
+                          .shape = *shape,
+                          .dtype = call->outputs[0]->dtype,
+                      });
+    return x;
 }
 
 struct shape spatial_torch_shape(const struct spatial_window *window, const struct shape *input, int64_t channels)

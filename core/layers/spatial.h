@@ -10,20 +10,25 @@
 #include "layers/lower.h"
 #include "layers/window.h"
 
-enum spatial_padding { SPATIAL_VALID, SPATIAL_SAME, SPATIAL_CAUSAL };
+/* EXPLICIT: amounts that do not depend on the size of the input, as everything on Theano. */
+enum spatial_padding { SPATIAL_VALID, SPATIAL_SAME, SPATIAL_CAUSAL, SPATIAL_FULL, SPATIAL_EXPLICIT };
 
 struct spatial_window {
     int rank; /* 1 … 3 spatial dimensions */
     int64_t size[WINDOW_MAX_RANK], stride[WINDOW_MAX_RANK], dilation[WINDOW_MAX_RANK];
     enum spatial_padding padding;
+    /* when EXPLICIT, and what they would be on Theano when any_backend */
+    int64_t before[WINDOW_MAX_RANK], after[WINDOW_MAX_RANK];
+    bool any_backend; /* pooling with "same", computed by TensorFlow or by Theano */
+    bool pooling; /* a torch module pads by half a window at most */
 };
 
 /* ---- configuration ---- */
 /* `rank` numbers of 1 … WINDOW_MAX_SETTING from `key`; anything else is refused and read as 1. `absent` 0: the key must be
  * there. */
 void spatial_read_sizes(struct config_reader *reader, const char *key, int rank, int64_t *ret, int64_t absent);
-/* "padding"; causal where `causal` is true. */
-enum spatial_padding spatial_read_padding(struct config_reader *reader, bool causal);
+/* "padding" of a window whose sizes are read already; causal where `causal` is true, full in convolutions of Keras 1 on Theano. */
+void spatial_read_padding(struct config_reader *reader, struct spatial_window *window, bool causal);
 /* A number of 1 … WINDOW_MAX_SETTING; `absent` 0: the key must be there. */
 int64_t spatial_read_count(struct config_reader *reader, const char *key, int64_t absent);
 /* A key that some versions write although it has one possible value here: null, or `only`. */
@@ -79,6 +84,9 @@ struct lowered spatial_pad(struct lowering *l, const struct keras_call *call, co
                            struct lowered x, double value, int64_t module_padding[WINDOW_MAX_RANK]);
 /* The shape of the windows over `input` with so many channels, in torch order. */
 struct shape spatial_torch_shape(const struct spatial_window *window, const struct shape *input, int64_t channels);
+/* x without `cells[i]` at the end of spatial dimension i, which leaves `shape`. */
+struct lowered spatial_cut(struct lowering *l, const struct keras_call *call, struct lowered x, const int64_t *cells,
+                           const struct shape *shape);
 /* Input 0 in (batch, channels, spatial…). */
 struct lowered spatial_input(struct lowering *l, const struct keras_call *call, int rank);
 

@@ -66,4 +66,9 @@ enum heads_variant {
     HEADS_GROUPED,
 };
 
+enum parametric_variant {
+    PARAMETRIC_SOFTPLUS,
+    PARAMETRIC_SRELU,
+};
+
 #endif

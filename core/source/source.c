@@ -6,6 +6,7 @@
 
 #include "source/bytes.h"
 #include "source/hdf5_file.h"
+#include "source/assembly.h"
 #include "source/keras_archive.h"
 #include "source/source_layers.h"
 #include "source/to_float.h"
@@ -248,7 +249,7 @@ static int reopen(const struct source *source, const struct source_tensor *tenso
     return h5pt_fail(err, H5PT_IO, tensor->object, "The file was changed while it was read");
 }
 
-int source_read(struct source *source, const struct source_tensor *tensor, void *buffer, struct h5pt_error *err)
+static int read_stored(struct source *source, const struct source_tensor *tensor, void *buffer, struct h5pt_error *err)
 {
     struct hdf5_dataset dataset = HDF5_DATASET_INIT;
     if (reopen(source, tensor, &dataset, err) < 0)
@@ -286,8 +287,10 @@ static int read_pieces(struct source *source, const struct hdf5_dataset *dataset
     return rc;
 }
 
-int source_read_float(struct source *source, const struct source_tensor *tensor, float *buffer, struct h5pt_error *err)
+static int read_stored_float(struct source *source, const struct source_tensor *tensor, void *floats,
+                             struct h5pt_error *err)
 {
+    float *buffer = floats;
     struct hdf5_dataset dataset = HDF5_DATASET_INIT;
     if (reopen(source, tensor, &dataset, err) < 0)
         return -1;
@@ -303,4 +306,18 @@ int source_read_float(struct source *source, const struct source_tensor *tensor,
     }
     hdf5_dataset_release(&dataset);
     return rc;
+}
+
+int source_read(struct source *source, const struct source_tensor *tensor, void *buffer, struct h5pt_error *err)
+{
+    if (tensor->assembly)
+        return assembly_read(source, tensor, dtype_size(tensor->dtype), read_stored, buffer, err);
+    return read_stored(source, tensor, buffer, err);
+}
+
+int source_read_float(struct source *source, const struct source_tensor *tensor, float *buffer, struct h5pt_error *err)
+{
+    if (tensor->assembly)
+        return assembly_read(source, tensor, sizeof *buffer, read_stored_float, buffer, err);
+    return read_stored_float(source, tensor, buffer, err);
 }

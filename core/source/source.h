@@ -38,6 +38,23 @@ enum source_kind {
     SOURCE_ARCHIVE,        /* .keras: a configuration and numbered variables */
 };
 
+/* A stored tensor as it goes into a larger one: viewed in `view` (row-major, same number of elements), transposed so that axis i is
+ * view axis axes[i]. */
+struct source_piece {
+    const struct source_tensor *tensor;
+    struct shape view;
+    int axes[SHAPE_MAX_RANK];
+};
+
+/* A tensor that is not stored as such: pieces of equal dtype joined along `axis`, then every axis whose bit is set in `reversed`
+ * turned round. */
+struct source_assembly {
+    int count;
+    const struct source_piece *pieces;
+    int axis;
+    unsigned reversed;
+};
+
 /* One weight. Strings belong to the source. */
 struct source_tensor {
     const char *name;   /* as listed in weight_names, e.g. "conv2d/kernel:0" */
@@ -45,6 +62,7 @@ struct source_tensor {
     enum dtype dtype;   /* of the stored elements (any byte order; 2-byte opaque is bfloat16) */
     struct shape shape; /* all known; rank 0 is a scalar */
     uint64_t bytes;     /* elements x size of dtype */
+    const struct source_assembly *assembly; /* NULL: stored in the file */
 };
 
 /* One entry of layer_names, in file order. With numbered variables: one group "vars", named by the path of its owner
@@ -78,7 +96,10 @@ const char *source_backend(const struct source *source);
 size_t source_layer_count(const struct source *source);
 const struct source_layer *source_layer(const struct source *source, size_t index);
 
-/* Reads a whole tensor, row-major, as little-endian elements of its own dtype into `buffer` of exactly tensor->bytes. */
+/* The shape that the pieces of an assembly make; false when they do not fit together. */
+bool source_assembly_shape(const struct source_assembly *assembly, struct shape *ret);
+
+/* Reads a whole tensor, stored or assembled, row-major, as little-endian elements of its own dtype into `buffer` of exactly tensor->bytes. */
 int source_read(struct source *source, const struct source_tensor *tensor, void *buffer, struct h5pt_error *err);
 
 /* The same, converted to float32 (from any dtype; integers exact up to 2^24): buffer holds one float an element. */

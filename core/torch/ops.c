@@ -67,6 +67,37 @@ static void add_list(struct strbuf *out, const char *name, int count, const int 
     strbuf_add(out, ")");
 }
 
+/* A step of the description: the ones before it end with a dot. */
+static void next_step(struct strbuf *out, size_t start)
+{
+    strbuf_add(out, out->length > start ? "." : "");
+}
+
+/* How the source tensor itself is put together from stored ones. */
+static void describe_assembly(const struct source_assembly *a, struct strbuf *out)
+{
+    const struct source_piece *piece = &a->pieces[0];
+    size_t start = out->length;
+    if (!shape_equal(&piece->view, &piece->tensor->shape))
+        add_dims(out, "view", &piece->view);
+    if (!axes_identity(piece->view.rank, piece->axes)) {
+        next_step(out, start);
+        add_list(out, "permute", piece->view.rank, piece->axes);
+    }
+    if (a->count > 1) {
+        next_step(out, start);
+        strbuf_addf(out, "cat(%d)", a->axis);
+    }
+    if (a->reversed) {
+        int axes[SHAPE_MAX_RANK], count = 0;
+        for (int i = 0; i < piece->view.rank; i++)
+            if (a->reversed >> i & 1U)
+                axes[count++] = i;
+        next_step(out, start);
+        add_list(out, "flip", count, axes);
+    }
+}
+
 void rearrangement_describe(const struct torch_parameter *parameter, struct strbuf *out)
 {
     const struct rearrangement *r = &parameter->rearrangement;
@@ -75,22 +106,28 @@ void rearrangement_describe(const struct torch_parameter *parameter, struct strb
         return;
     }
     size_t start = out->length;
-    if (parameter->low_rank.a)
+    if (parameter->source->assembly)
+        describe_assembly(parameter->source->assembly, out);
+    if (parameter->low_rank.a) {
+        next_step(out, start);
         strbuf_addf(out, "plus(%g a@b)", parameter->low_rank.scale);
-    if (r->part)
-        strbuf_addf(out, "%sfrom %" PRId64, out->length > start ? "." : "", r->offset);
+    }
+    if (r->part) {
+        next_step(out, start);
+        strbuf_addf(out, "from %" PRId64, r->offset);
+    }
     bool moves = !axes_identity(r->view.rank, r->axes) || r->order_count;
     const struct shape *view = moves ? &r->view : &r->shape;
     if (!shape_equal(view, &parameter->source->shape)) {
-        strbuf_add(out, out->length > start ? "." : "");
+        next_step(out, start);
         add_dims(out, "view", view);
     }
     if (!axes_identity(r->view.rank, r->axes)) {
-        strbuf_add(out, out->length > start ? "." : "");
+        next_step(out, start);
         add_list(out, "permute", r->view.rank, r->axes);
     }
     if (r->order_count) {
-        strbuf_add(out, out->length > start ? "." : "");
+        next_step(out, start);
         add_list(out, "order", r->order_count, r->order);
     }
     if (out->length == start)

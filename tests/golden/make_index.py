@@ -19,8 +19,11 @@ def classes_in(config):
     found = {}
 
     def layer(node):
-        found[node["class_name"]] = None
         inner = node["config"]
+        mode = inner.get("mode") if isinstance(inner, dict) else None
+        # Two layers of Keras 1 are several in one, told apart by "mode"; h5pt has names of its own for two of these.
+        own = {"BatchNormalization 1": "SampleNormalization", "Merge cos": "CosineSimilarity"}
+        found[own.get("%s %s" % (node["class_name"], mode), node["class_name"])] = None
         nested = inner.get("layers", []) if isinstance(inner, dict) else inner  # a bare list: Sequential of Keras < 2.2.3
         for child in nested:
             layer(child)

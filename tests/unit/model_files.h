@@ -88,7 +88,8 @@ static inline void write_model(const char *file_name, const char *version, const
     write_text(file, "model_config", json);
     free(json);
     write_text(file, "keras_version", version);
-    write_text(file, "backend", "tensorflow");
+    if (version[0] != '1') /* Keras 1 does not say */
+        write_text(file, "backend", "tensorflow");
     hid_t all = group_new(file, "model_weights");
     for (size_t i = 0; i < count;) {
         hid_t group = group_new(all, weights[i].group);
@@ -128,14 +129,20 @@ struct reading {
     struct correspondence correspondence;
 };
 
-static inline void reading_open(struct reading *r, const char *file_name)
+static inline void reading_open_as(struct reading *r, const char *file_name, const char *backend)
 {
+    const struct keras_request request = {.backend = backend};
     struct h5pt_error err = H5PT_ERROR_INIT;
     *r = (struct reading){.arena = arena_new()};
     r->refusals.arena = r->warnings.arena = r->arena;
     r->source = accept_file(file_name, &r->fd);
-    if (keras_model_read(r->source, NULL, r->arena, &r->refusals, &r->warnings, &r->model, &err) < 0)
+    if (keras_model_read(r->source, &request, r->arena, &r->refusals, &r->warnings, &r->model, &err) < 0)
         fail_msg("%s: %s at \"%s\": %s", file_name, h5pt_code_name(err.code), err.where, err.message);
+}
+
+static inline void reading_open(struct reading *r, const char *file_name)
+{
+    reading_open_as(r, file_name, NULL);
 }
 
 static inline void reading_close(struct reading *r)

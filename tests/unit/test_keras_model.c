@@ -463,8 +463,6 @@ static void other_versions_are_refused(void **state)
 {
     (void)state;
     static const char one[] = SEQUENTIAL(ENTRY("Dense", "d", ",'units':3" SHAPE("4")));
-    WRITE_MODEL("keras1", "1.2.2", one, DENSE_WEIGHTS("d", 4, 3));
-    refuses("keras1", "UNSUPPORTED_VERSION  keras_version\n");
     WRITE_MODEL("keras4", "4.0.0", one, DENSE_WEIGHTS("d", 4, 3));
     refuses("keras4", "UNSUPPORTED_VERSION  keras_version\n");
 }
