@@ -22,6 +22,7 @@ struct lookup_config {
     float *tokens, *indices; /* ascending by token */
     int64_t oov, first_oov;  /* others get first_oov + x mod oov */
     const float *weights;    /* of tf_idf, or NULL */
+    bool stored;             /* tf.keras stores them as a weight too, which it does not look at any more */
 };
 
 static int by_token(const void *a, const void *b)
@@ -72,6 +73,7 @@ static void read_tf_idf(struct config_reader *reader, struct lookup_config *c, i
         weights[i] = (float)(at < 0 ? sum / given : at < given ? values[at] : 0);
     }
     c->weights = weights;
+    c->stored = reader->version.major < 3;
 }
 
 static void read_vocabulary(struct config_reader *reader, struct lookup_config *c, bool tf_idf)
@@ -140,6 +142,8 @@ static int lookup_shape(struct layer_shape *s)
     if (dtype_is_float(s->input_dtypes[0]) || s->input_dtypes[0] == DTYPE_BOOL)
         return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; integers are looked up",
                          dtype_name(s->input_dtypes[0]));
+    if (c->stored)
+        layer_weight(s, "idf_weights", 1, &c->encoding.depth);
     return encoding_shape(s, &c->encoding);
 }
 

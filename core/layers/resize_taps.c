@@ -160,6 +160,14 @@ void resize_taps_release(struct resize_taps *taps)
     *taps = (struct resize_taps){.most = 0};
 }
 
+struct resize_taps resize_taps_from(const struct resize_taps *taps, int64_t start)
+{
+    return (struct resize_taps){.most = taps->most,
+                                .first = taps->first + start,
+                                .count = taps->count + start,
+                                .weights = taps->weights + start * taps->most};
+}
+
 /* y[k] += the cells of `row` that output `o` is made of, each times `weight`. */
 static void add_row(const struct resize_taps *taps, int64_t o, float weight, const float *row, int64_t channels, float *y)
 {

@@ -38,6 +38,8 @@ struct resize_taps {
 /* False without memory. */
 bool resize_taps_init(struct resize_taps *taps, const struct resize_axis *axis);
 void resize_taps_release(struct resize_taps *taps);
+/* Those of the outputs from `start` on; borrowed. */
+struct resize_taps resize_taps_from(const struct resize_taps *taps, int64_t start);
 
 /* y (height, width, channels) of x (…, in_width, channels). */
 void resize_image(const struct resize_taps *rows, int64_t height, const struct resize_taps *columns, int64_t width,

@@ -18,7 +18,9 @@ enum resizing_part {
     PART_ASPECT,      /* the largest box in the middle that has the proportions wanted */
     PART_PADDED,      /* everything, with a border that gives it these proportions */
     PART_CENTER,      /* a box of the size wanted in the middle; PART_ASPECT when the image is too small for that */
-    PART_UNTOUCHED,   /* no size is wanted at all: RandomCrop from Keras 3.8 on */
+    PART_SLICE,       /* from where the box of PART_ASPECT begins, as much of the size wanted as there is */
+    PART_COVER,       /* everything, so that it covers the size wanted, which is then cut out of the middle */
+    PART_UNTOUCHED,   /* no size is wanted at all */
 };
 
 struct resizing_config {
@@ -28,6 +30,7 @@ struct resizing_config {
     bool smooth;
     double fill_value;
     bool rounds_ints; /* Keras 3: gives integers for integers, sometimes */
+    bool unsure;      /* PART_COVER before tf.keras 2.6: images of other proportions may be treated in another way */
 };
 
 static const char *const interpolation_names[] = {
@@ -59,17 +62,12 @@ static void read_interpolation(struct config_reader *reader, struct resizing_con
     c->rounds_ints = keras3;
 }
 
-/* RandomCrop at inference: until Keras 3.5 like a Resizing with crop_to_aspect_ratio, from 3.8 on nothing. */
-static void read_random_crop(struct config_reader *reader, struct resizing_config *c)
+/* What RandomCrop does at inference has changed often. */
+static enum resizing_part random_crop_part(const struct keras_version *version)
 {
-    config_ignore(reader, "seed");
-    c->part = PART_ASPECT;
-    if (reader->version.major < 3 || reader->version.minor <= 5)
-        return;
-    c->part = PART_UNTOUCHED;
-    if (reader->version.minor < 8)
-        config_refuse(reader, H5PT_UNSUPPORTED_VERSION, "class_name",
-                      "What RandomCrop does at inference in Keras 3.%d is not supported", reader->version.minor);
+    if (version->major < 3)
+        return version->minor <= 6 ? PART_COVER : PART_ASPECT;
+    return version->minor <= 5 ? PART_ASPECT : version->minor <= 7 ? PART_SLICE : PART_UNTOUCHED;
 }
 
 static void resizing_read(struct config_reader *reader, void *config, int variant)
@@ -83,10 +81,13 @@ static void resizing_read(struct config_reader *reader, void *config, int varian
         config_ignore(reader, "bounding_box_format");
     if (variant == RESIZING_PLAIN)
         read_interpolation(reader, c);
-    else if (variant == RESIZING_RANDOM_CROP)
-        read_random_crop(reader, c);
-    else
+    else if (variant == RESIZING_CENTER_CROP)
         c->part = PART_CENTER;
+    else
+        c->part = random_crop_part(&reader->version);
+    if (variant == RESIZING_RANDOM_CROP)
+        config_ignore(reader, "seed");
+    c->unsure = c->part == PART_COVER && reader->version.minor < 6;
 }
 
 static bool is_plain(const struct resizing_config *c)
@@ -94,9 +95,10 @@ static bool is_plain(const struct resizing_config *c)
     return c->kind == RESIZE_NEAREST || (c->kind == RESIZE_BILINEAR && !c->smooth);
 }
 
-/* Along one axis: cells `start` … start + size of the image; outside of it the fill value. */
+/* Along each axis: cells `start` … start + size of the image, outside of it the fill value, are brought to the size `to`, of
+ * which the size wanted is taken from `cut` on. */
 struct box {
-    int64_t start[2], size[2];
+    int64_t start[2], size[2], to[2], cut[2];
     bool final; /* has the size wanted by itself */
 };
 
@@ -106,20 +108,33 @@ static int64_t proportional(int64_t other, int64_t wanted, int64_t wanted_other)
     return (int64_t)((float)(other * wanted) / (float)wanted_other);
 }
 
+/* The least size of the same proportions as the image that covers the one wanted. */
+static void cover(const struct resizing_config *c, const int64_t in[2], struct box *box)
+{
+    int tall = (double)in[0] / (double)in[1] > (double)c->size[0] / (double)c->size[1] ? 0 : 1;
+    box->to[tall] = (int64_t)((double)(c->size[1 - tall] * in[tall]) / (double)in[1 - tall]);
+    box->cut[tall] = (box->to[tall] - c->size[tall]) / 2;
+}
+
 static struct box find_box(const struct resizing_config *c, const int64_t in[2])
 {
-    struct box box = {.size = {in[0], in[1]}};
+    struct box box = {.size = {in[0], in[1]}, .to = {c->size[0], c->size[1]}};
     enum resizing_part part = c->part;
     if (part == PART_CENTER && in[0] >= c->size[0] && in[1] >= c->size[1]) {
         for (int i = 0; i < 2; i++) {
             box.size[i] = c->size[i];
             box.start[i] = (in[i] - c->size[i]) / 2;
         }
-    } else if (part == PART_CENTER || part == PART_ASPECT) {
+    } else if (part == PART_COVER) {
+        cover(c, in, &box);
+    } else if (part == PART_CENTER || part == PART_ASPECT || part == PART_SLICE) {
         for (int i = 0; i < 2; i++) {
             int64_t fits = proportional(in[1 - i], c->size[i], c->size[1 - i]);
             box.size[i] = fits < 1 ? 1 : fits < in[i] ? fits : in[i];
             box.start[i] = (in[i] - box.size[i]) / 2;
+            int64_t left = in[i] - box.start[i];
+            if (part == PART_SLICE)
+                box.size[i] = left < c->size[i] ? left : c->size[i];
         }
     } else if (part == PART_PADDED) {
         for (int i = 0; i < 2; i++) {
@@ -129,7 +144,8 @@ static struct box find_box(const struct resizing_config *c, const int64_t in[2])
             box.start[i] = -border;
         }
     }
-    box.final = part == PART_UNTOUCHED || (box.size[0] == c->size[0] && box.size[1] == c->size[1] && is_plain(c));
+    box.final = part == PART_UNTOUCHED || (box.size[0] == box.to[0] && box.size[1] == box.to[1] &&
+                                           box.to[0] == c->size[0] && box.to[1] == c->size[1] && is_plain(c));
     return box;
 }
 
@@ -155,6 +171,14 @@ static int resizing_shape(struct layer_shape *s)
         if (in[i] == 0 || in[i] > WINDOW_MAX_SETTING)
             return layer_shape_fail(s, "An image of this size cannot be resized");
     }
+    if (c->unsure && (in[0] > in[1]) != ((double)in[0] / (double)in[1] > (double)c->size[0] / (double)c->size[1]))
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_VERSION, "height",
+                         "What RandomCrop of tf.keras before 2.6 does with images of these proportions is not known");
+    if (c->part == PART_COVER) {
+        struct box box = find_box(c, in);
+        if (box.to[0] < c->size[0] || box.to[1] < c->size[1])
+            return layer_shape_fail(s, "The image cannot cover the size wanted");
+    }
     return spatial_set_output(s, 2, c->size, s->inputs[0].dims[spatial_channel_axis(s->layer, 2)]);
 }
 
@@ -179,17 +203,19 @@ static int resize_batch(const struct resizing_config *c, const struct channels_l
     int64_t in_step = in[0] * in[1] * cl->channels, box_step = box.size[0] * box.size[1] * cl->channels;
     int64_t out_step = box.final ? box_step : c->size[0] * c->size[1] * cl->channels;
     struct resize_axis axes[2];
-    struct resize_taps taps[2] = {{.most = 0}, {.most = 0}};
+    struct resize_taps taps[2] = {{.most = 0}, {.most = 0}}, wanted[2] = {{.most = 0}, {.most = 0}};
     float *part = malloc((size_t)box_step * sizeof *part + 1);
     bool ok = part != NULL;
     for (int i = 0; i < 2 && ok && !box.final; i++) {
-        axes[i] = (struct resize_axis){.kind = c->kind, .in = box.size[i], .out = c->size[i], .smooth = c->smooth};
+        axes[i] = (struct resize_axis){.kind = c->kind, .in = box.size[i], .out = box.to[i], .smooth = c->smooth};
         ok = resize_taps_init(&taps[i], &axes[i]);
+        if (ok)
+            wanted[i] = resize_taps_from(&taps[i], box.cut[i]);
     }
     for (int64_t b = 0; ok && b < cl->batch; b++) {
         copy_box(c, &box, in, cl->channels, cl->x->data + b * in_step, box.final ? cl->y + b * out_step : part);
         if (!box.final)
-            resize_image(&taps[0], c->size[0], &taps[1], c->size[1], box.size[1], cl->channels, part,
+            resize_image(&wanted[0], c->size[0], &wanted[1], c->size[1], box.size[1], cl->channels, part,
                          cl->y + b * out_step);
     }
     resize_taps_release(&taps[0]);
@@ -242,16 +268,17 @@ static struct lowered lower_box(struct lowering *l, const struct keras_call *cal
 }
 
 /* F.interpolate where it computes the same, else the helper that multiplies by matrices. */
-static struct lowered lower_resize(struct lowering *l, const struct keras_call *call, struct lowered x)
+static struct lowered lower_resize(struct lowering *l, const struct keras_call *call, struct lowered x,
+                                   const struct box *box)
 {
     const struct resizing_config *c = call->layer->config;
     struct shape shape = lower_shape(l, x.id);
     bool plain = is_plain(c);
     const char *name = c->kind == RESIZE_NEAREST ? "nearest-exact" : interpolation_names[c->kind];
-    struct torch_attr attrs[] = {attr_list(l, "size", 2, c->size), attr_text(plain ? "mode" : "method", name),
+    struct torch_attr attrs[] = {attr_list(l, "size", 2, box->to), attr_text(plain ? "mode" : "method", name),
                                  attr_bool("antialias", c->smooth)};
-    shape.dims[2] = c->size[0];
-    shape.dims[3] = c->size[1];
+    shape.dims[2] = box->to[0];
+    shape.dims[3] = box->to[1];
     x.id = lower_node(l, call,
                       &(struct node_spec){.op = plain ? TORCH_INTERPOLATE : TORCH_RESIZE,
                                           .input_count = 1,
@@ -275,7 +302,11 @@ static int resizing_lower(struct lowering *l, const struct keras_call *call)
     if (c->part != PART_ALL && c->part != PART_UNTOUCHED)
         x = lower_box(l, call, x, &box);
     if (!box.final)
-        x = lower_resize(l, call, x);
+        x = lower_resize(l, call, x, &box);
+    if (box.to[0] != c->size[0] || box.to[1] != c->size[1]) {
+        struct box rest = {.start = {box.cut[0], box.cut[1]}, .size = {c->size[0], c->size[1]}};
+        x = lower_slice(l, call, x, &rest);
+    }
     lower_output(l, call, 0, x);
     return x.id < 0 ? -1 : 0;
 }

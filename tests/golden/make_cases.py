@@ -13,7 +13,8 @@ import itertools
 import os
 import sys
 
-from keras_case import FLAVOUR, keras, np, randomise, run, save
+import tensorflow as tf
+from keras_case import CUSTOM_OBJECTS, FLAVOUR, keras, np, randomise, run, save
 
 layers = keras.layers
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -280,6 +281,62 @@ for dims, shape in ((1, (9, 2)), (2, (7, 8, 2)), (3, (5, 4, 6, 2))):
         *of("MaxPooling%dD" % dims, settings_grid(pool_size=(2, 3), strides=(None, 1, 2), padding=("same", "valid"))),
         *of("AveragePooling%dD" % dims, settings_grid(pool_size=(2, 3), strides=(None, 1, 2), padding=("same", "valid"))),
     )
+
+
+@case("augmentation_in_pipeline", only="keras3")
+def augmentation_that_a_file_takes_in_a_pipeline_only():
+    image = keras.Input((6, 5, 3))
+    names = "RandomBrightness RandomColorDegeneration RandomSaturation RandomSharpness"
+    random = [getattr(layers, name)(0.2) for name in names.split()]
+    return keras.Model(image, layers.Conv2D(2, 3)(layers.Pipeline([*random, layers.RandomPosterization(4), layers.Solarization()])(image)))
+
+
+@case("applications_layers")
+def layers_that_keras_applications_brings_along():
+    from keras.src.applications.convnext import LayerScale, StochasticDepth
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    CUSTOM_OBJECTS.update(LayerScale=LayerScale, StochasticDepth=StochasticDepth, CustomScaleLayer=CustomScaleLayer)
+    image = keras.Input((6, 7, 3))
+    x = layers.Conv2D(4, 3, padding="same")(image)
+    y = StochasticDepth(0.3)(LayerScale(0.1, 4)(layers.Conv2D(4, 1)(x)))
+    return keras.Model(image, CustomScaleLayer(scale=0.17)([x, y]))
+
+
+class InstanceNormalization(layers.Layer):
+    """As keras-contrib has it: divides by the standard deviation plus epsilon; without an axis a sample is normalised as a whole."""
+
+    def __init__(self, axis=None, epsilon=1e-3, center=True, scale=True, **kwargs):
+        super().__init__(**kwargs)
+        self.settings = {"axis": axis, "epsilon": epsilon, "center": center, "scale": scale}
+
+    def build(self, input_shape):
+        axis = self.settings["axis"]
+        shape = (1,) if axis is None else (input_shape[axis],)
+        self.gamma = self.add_weight(name="gamma", shape=shape)
+        self.beta = self.add_weight(name="beta", shape=shape)
+
+    def call(self, inputs):
+        rank, axis = len(inputs.shape), self.settings["axis"]
+        axes = [a for a in range(1, rank) if axis is None or a != axis % rank]
+        kept = [1 if axis is None or a != axis % rank else inputs.shape[a] for a in range(rank)]
+        mean = tf.reduce_mean(inputs, axes, keepdims=True)
+        normal = (inputs - mean) / (tf.math.reduce_std(inputs, axes, keepdims=True) + self.settings["epsilon"])
+        return normal * tf.reshape(self.gamma, kept) + tf.reshape(self.beta, kept)
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}
+
+
+CUSTOM_OBJECTS["InstanceNormalization"] = InstanceNormalization
+
+
+@case("instance_normalization")
+def instance_normalization_of_keras_contrib():
+    image = keras.Input((6, 7, 3))
+    x = InstanceNormalization(axis=-1, epsilon=0.1)(layers.Conv2D(4, 3)(image))
+    y = InstanceNormalization(axis=1)(layers.Permute((3, 1, 2))(x))
+    return keras.Model(image, [InstanceNormalization(epsilon=0.05)(layers.Conv2D(2, 2)(x)), y])
 
 
 def random_input(rng, tensor):

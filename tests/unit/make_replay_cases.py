@@ -6,6 +6,7 @@ test_replay.c runs the same calls through replay_node. The calls are made from t
 module names, function names and attribute names there are those of torch. Needs torch; run it after changing ops.def or the
 cases below. A case whose "output" is missing is one that torch refuses.
 """
+import ast
 import json
 import operator
 import pathlib
@@ -76,9 +77,23 @@ def band_mask(query, key, before=None, after=None):
     return (ahead <= (10**6 if after is None else after)) & (-ahead <= (10**6 if before is None else before))
 
 
+def model_helpers():
+    """The functions that write/python_helpers.c puts into model.py, made from its text."""
+    text = (HERE / "../../core/write/python_helpers.c").read_text()
+    literals = re.findall(r'^ +("(?:[^"\\]|\\.)*")', text, re.M)
+    scope = {"torch": torch, "F": F, "nn": nn}
+    exec("".join(ast.literal_eval(literal) for literal in literals), scope)
+    return scope
+
+
+HELPERS = model_helpers()
+
+
 def find(name):
     if name in ("pad_same", "avg_pool_same", "sparsemax", "band_mask"):
         return globals()[name]
+    if "." not in name:
+        return HELPERS[name]
     scope, name = name.split(".")
     return getattr({"nn": nn, "F": F, "torch": torch}[scope], name)
 
@@ -415,6 +430,51 @@ def attention():
     add("WHERE_NUMBER", condition, value=0.0, otherwise=-1e9)
 
 
+def categories():
+    ids = torch.tensor([[0, 3, -1], [4, 5, 2]])
+    add("ONE_HOT", ids, num_classes=5)
+    add("ONE_HOT", rand(2).round(), num_classes=2)
+    bins = torch.tensor([-0.5, 0.0, 0.0, 1.25])
+    at = torch.tensor([[-1.0, -0.5, 0.0], [1.0, 1.25, 9.0]])
+    add("BUCKETIZE", at, bins)
+    add("BUCKETIZE", at, bins, right=True)
+    add("BUCKETIZE", rand(3, 2), torch.zeros(0), right=True)
+    summary = torch.stack([rand(12).sort().values, rand(12, low=0.5, high=3.0)])
+    for num_bins in (1, 2, 5, 12, 13, 49):
+        add("BIN_BOUNDARIES", summary, num_bins=num_bins)
+    tokens, indices = torch.tensor([-7, 0, 12, 36]), torch.tensor([3, 0, 5, 4])
+    add("LOOKUP", torch.tensor([[12, 0, 5], [-7, -8, 36]]), tokens, indices, num_oov=3, first_oov=1)
+    add("LOOKUP", torch.tensor([1, 36, 1000]), tokens, indices, first_oov=-1)
+    add("TAKE", rand(2, 3), torch.tensor([[0, 5], [-1, 2]]))
+    add("TAKE", rand(4), torch.tensor([4]), refused=True)
+
+
+def images():
+    for method in ("bilinear", "bicubic", "lanczos3", "lanczos5", "area", "gaussian", "mitchellcubic"):
+        add("RESIZE", rand(1, 2, 4, 6), size=(7, 3), method=method)
+        add("RESIZE", rand(1, 1, 6, 4), size=(3, 8), method=method)
+    for method in ("bilinear", "bicubic", "lanczos3", "lanczos5"):
+        add("RESIZE", rand(2, 1, 7, 5), size=(3, 8), method=method, antialias=True)
+    for mode in ("nearest", "nearest-exact", "bilinear"):
+        add("INTERPOLATE", rand(1, 2, 5, 4), size=(7, 3), mode=mode)
+        add("INTERPOLATE", rand(1, 1, 6, 3), size=(3, 9), mode=mode)
+    flat = rand(2, 3, 3, 4)
+    flat[0, 1] = 0.25
+    add("AUTO_CONTRAST", flat, dim=(2, 3), low=0.0, high=255.0)
+    add("AUTO_CONTRAST", flat, dim=(1, 2), low=-1.0, high=1.0)
+    add("UNFOLD", rand(2, 3, 5, 4), kernel_size=(2, 3))
+    add("UNFOLD", rand(1, 2, 6, 5), kernel_size=2, dilation=(2, 1), padding=1, stride=(2, 3))
+    add("UNFOLD", rand(1, 2, 2, 2), kernel_size=3, refused=True)
+
+
+def sound():
+    add("LOG", rand(2, 3, low=0.01, high=4.0))
+    add("LOG", torch.tensor([0.0, -1.0, 1.0]))
+    add("STFT_MAGNITUDE", rand(2, 20), rand(8, low=0.0, high=1.0), n_fft=8, hop_length=3)
+    add("STFT_MAGNITUDE", rand(1, 9), rand(7, low=0.0, high=1.0), n_fft=7, hop_length=7)
+    add("STFT_MAGNITUDE", rand(1, 4), rand(8), n_fft=8, hop_length=4, refused=True)
+
+
 def recurrent():
     sizes = dict(input_size=3, hidden_size=2, batch_first=True)
     for op in ("LSTM", "GRU", "RNN"):
@@ -434,7 +494,7 @@ def recurrent():
     add("FLIP", rand(2, 3), dims=(0, 1))
 
 
-for family in (convolutions, linear, attention, recurrent, normalisation, pooling, shapes, arithmetic, activations):
+for family in (convolutions, linear, attention, recurrent, normalisation, pooling, shapes, arithmetic, activations, categories, images, sound):
     family()
 missing = set(OPS) - {case["op"] for case in cases if "output" in case}
 assert not missing, missing
