@@ -13,19 +13,23 @@
 #include "keras/build.h"
 
 /* Where the objects inside a layer are that own its weights, by the scope of the slot ("forward" of "forward/kernel"): paths of
- * attributes, of which the first that has variables is taken; "." is the layer itself, % stands for the scope. A row with a
- * slot is about this weight only. `first`: variables of the object that come before and are stored once more elsewhere. */
+ * attributes, of which the first that has variables is taken; "." is the layer itself, % stands for the scope. The first row that
+ * fits counts; NULL fits all. `first`: variables of the object that come before and are stored once more elsewhere. */
 static const struct place {
-    const char *slot, *scope, *paths;
+    const char *class_name, *slot, *scope, *paths;
     size_t first;
 } places[] = {
-    {"vector_u", NULL, ".", 1}, /* SpectralNormalization repeats the kernel of its layer */
-    {NULL, "", ". cell layer layer/cell layer/layer", 0},
-    {NULL, "forward", "forward_layer/cell forward_layer layer/cell", 0},
-    {NULL, "backward", "backward_layer/cell backward_layer", 0},
-    {NULL, "attention_output", "output_dense _output_dense", 0},
-    {NULL, NULL, "% %_dense _%_dense _% cell/%", 0},
+    {"SpectralNormalization", "vector_u", NULL, ".", 1}, /* behind the kernel of its layer, which is stored twice */
+    {"SpectralNormalization", NULL, "", "layer", 0},
+    {NULL, NULL, "", ". cell", 0},
+    {NULL, NULL, "forward", "forward_layer/cell layer/cell", 0},
+    {NULL, NULL, "backward", "backward_layer/cell", 0},
+    {NULL, NULL, "attention_output", "output_dense _output_dense", 0},
+    {NULL, NULL, NULL, "%_dense _%_dense", 0},
 };
+
+/* Classes that configurations name otherwise than Python does. */
+static const char *const python_names[][2] = {{"Model", "Functional"}, {"GroupQueryAttention", "GroupedQueryAttention"}};
 
 /* How layers of one class are counted. */
 enum counting {
@@ -83,7 +87,7 @@ static size_t split_words(const char *text, size_t length, int pass, char *ret)
     return n;
 }
 
-enum { MAX_CLASS_NAME = 200 };
+enum { MAX_CLASS_NAME = 200, MAX_STACKED_CELLS = 1000 };
 
 /* "Conv2DTranspose" → "conv2d_transpose", as Keras' to_snake_case. */
 static const char *snake_case(const char *class_name, char ret[4 * MAX_CLASS_NAME + 1])
@@ -101,28 +105,62 @@ static const char *snake_case(const char *class_name, char ret[4 * MAX_CLASS_NAM
     return ret;
 }
 
-/* The name of an entry among the layers of its model; `counts` has what was counted so far per class. */
-static const char *entry_group(const struct numbered *n, const struct network_layer *entry, const char *container, json_t *counts)
+/* The name of an object in its container; `counts` has what was counted so far per class, this one counts `step`. */
+static const char *counted_name(const struct numbered *n, const char *container, const char *class_name, int step, json_t *counts)
 {
     char name[4 * MAX_CLASS_NAME + 1];
-    bool old_model = entry->nested && strcmp(entry->class_name, "Model") == 0;
-    (void)snake_case(old_model ? "Functional" : entry->class_name, name);
+    for (size_t i = 0; i < sizeof python_names / sizeof *python_names; i++)
+        if (strcmp(class_name, python_names[i][0]) == 0)
+            class_name = python_names[i][1];
+    (void)snake_case(class_name, name);
     json_int_t count = json_integer_value(json_object_get(counts, name));
-    json_int_t step = n->counting == COUNT_WEIGHTS_TWICE && has_weights(entry) ? 2 : 1;
     if (json_object_set_new(counts, name, json_integer(count + step)) < 0)
         return NULL;
     return count ? arena_printf(n->b->arena, "%s/%s_%lld", container, name, (long long)count)
                  : arena_printf(n->b->arena, "%s/%s", container, name);
 }
 
-static const struct place *find_place(const char *slot, size_t scope)
+static const char *entry_group(const struct numbered *n, const struct network_layer *entry, const char *container, json_t *counts)
 {
-    const struct place *place = places;
-    for (;; place++) {
-        if (place->slot ? strcmp(place->slot, slot) == 0
-                        : !place->scope || (strlen(place->scope) == scope && memcmp(place->scope, slot, scope) == 0))
-            return place;
+    int step = n->counting == COUNT_WEIGHTS_TWICE && has_weights(entry) ? 2 : 1;
+    return counted_name(n, container, entry->class_name, step, counts);
+}
+
+/* The stacked cells in the configuration of an RNN; of the direction that the scope begins with, for a Bidirectional. */
+static const json_t *stacked_cells(const struct keras_layer *layer, const char *scope)
+{
+    const json_t *rnn = layer->json;
+    if (strncmp(scope, "forward/", 8) == 0 || strncmp(scope, "backward/", 9) == 0) {
+        const json_t *backward = *scope == 'b' ? json_object_get(rnn, "backward_layer") : NULL;
+        const json_t *inner = json_is_object(backward) ? backward : json_object_get(rnn, "layer");
+        rnn = json_object_get(inner, "config");
     }
+    const json_t *cell = json_object_get(rnn, "cell");
+    return json_is_array(cell) ? cell : json_object_get(json_object_get(cell, "config"), "cells");
+}
+
+/* The group of one cell: `container` is that of the stack. NULL without memory. */
+static const char *cell_group(const struct numbered *n, const json_t *cells, long index, const char *container)
+{
+    json_t *counts = json_object();
+    const char *group = NULL;
+    for (long i = 0; i <= index && counts; i++) {
+        const char *class_name = json_string_value(json_object_get(json_array_get(cells, (size_t)i), "class_name"));
+        group = counted_name(n, container, class_name ? class_name : "", 1, counts);
+        if (!group)
+            break;
+    }
+    json_decref(counts);
+    return group;
+}
+
+static const struct place *find_place(const struct keras_layer *layer, const char *slot, size_t scope)
+{
+    const struct place *p = places;
+    for (;; p++)
+        if ((!p->class_name || strcmp(p->class_name, layer->class_name) == 0) && (!p->slot || strcmp(p->slot, slot) == 0) &&
+            (!p->scope || (strlen(p->scope) == scope && memcmp(p->scope, slot, scope) == 0)))
+            return p;
 }
 
 /* One path of a place, below the group of the layer. */
@@ -138,13 +176,45 @@ static const char *place_path(const struct numbered *n, const char *group, const
                         (int)(length - (size_t)(mark - path) - 1), mark + 1);
 }
 
-/* The group of the object that owns a weight, or NULL when there is none; -1 without memory. */
-static int find_owner(const struct numbered *n, const char *group, const char *slot, const struct source_layer **ret,
-                      size_t *ret_position, size_t *ret_first)
+/* "cell_2/kernel", "forward/cell_0/bias": a weight of one of several stacked cells. */
+static bool is_stacked(const char *slot, size_t scope, long *ret_index)
+{
+    const char *last = slot + scope;
+    while (last > slot && last[-1] != '/')
+        last--;
+    char *end;
+    if (strncmp(last, "cell_", 5) != 0 || !isdigit((unsigned char)last[5]))
+        return false;
+    *ret_index = strtol(last + 5, &end, 10);
+    return end == slot + scope && *ret_index < MAX_STACKED_CELLS;
+}
+
+static int find_stacked_owner(const struct numbered *n, const struct keras_layer *layer, const char *group, const char *slot,
+                              long index, const struct source_layer **ret, size_t *ret_position)
+{
+    const char *direction = strncmp(slot, "forward/", 8) == 0    ? "/forward_layer"
+                            : strncmp(slot, "backward/", 9) == 0 ? "/backward_layer"
+                                                                 : "";
+    const char *container = arena_printf(n->b->arena, "%s%s/cell/cells", group, direction);
+    const char *name = container ? cell_group(n, stacked_cells(layer, slot), index, container) : NULL;
+    if (!name)
+        return h5pt_fail_memory(n->b->err);
+    *ret = find_group(n, name, ret_position);
+    return 0;
+}
+
+/* The group of the object that owns a weight; *ret is NULL when there is none. -1 without memory. */
+static int find_owner(const struct numbered *n, const struct keras_layer *layer, const char *group, const char *slot,
+                      const struct source_layer **ret, size_t *ret_position, size_t *ret_first)
 {
     const char *slash = strrchr(slot, '/');
     size_t scope = slash ? (size_t)(slash - slot) : 0, length;
-    const struct place *place = find_place(slot, scope);
+    long cell;
+    if (is_stacked(slot, scope, &cell)) {
+        *ret_first = 0;
+        return find_stacked_owner(n, layer, group, slot, cell, ret, ret_position);
+    }
+    const struct place *place = find_place(layer, slot, scope);
     const char *paths = place->paths, *path;
     *ret = NULL;
     *ret_first = place->first;
@@ -170,10 +240,10 @@ static void problem(struct numbered *n, enum h5pt_code code, const char *where, 
 
 static int bind_weight(struct numbered *n, struct keras_layer *layer, struct keras_weight *weight, const char *group)
 {
-    const struct source_layer *owner;
-    size_t position, first;
+    const struct source_layer *owner = NULL;
+    size_t position = 0, first = 0;
     char text[512], need[SHAPE_TEXT_SIZE], have[SHAPE_TEXT_SIZE];
-    if (find_owner(n, group, weight->slot, &owner, &position, &first) < 0)
+    if (find_owner(n, layer, group, weight->slot, &owner, &position, &first) < 0)
         return -1;
     if (owner && n->used[position] < first)
         n->used[position] = first;
@@ -199,6 +269,10 @@ static int bind_network(struct numbered *n, struct network *network, const char 
 
 static int bind_entry(struct numbered *n, struct network_layer *entry, const char *group)
 {
+    if (entry->nested && strcmp(entry->class_name, "TimeDistributed") == 0) { /* the layer inside, as if it were a model */
+        const char *layer = arena_printf(n->b->arena, "%s/layer", group);
+        return layer ? bind_entry(n, &entry->nested->layers[0], layer) : h5pt_fail_memory(n->b->err);
+    }
     if (entry->nested) {
         const char *container = arena_printf(n->b->arena, "%s/%s", group, n->container);
         return container ? bind_network(n, entry->nested, container) : h5pt_fail_memory(n->b->err);

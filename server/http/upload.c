@@ -121,11 +121,14 @@ int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h
     return h5pt_fail(err, H5PT_USAGE, NULL, "The form is malformed");
 }
 
-/* The signature is at the start, or behind a user block of 512 bytes or a power of two times that. */
-static bool is_hdf5(const struct upload *upload)
+/* An archive (.keras) begins with its signature; that of HDF5 is at the start, or behind a user block of 512 bytes or a power of
+ * two times that. */
+static bool may_be_model(const struct upload *upload)
 {
-    static const char signature[8] = "\x89HDF\r\n\x1a\n";
+    static const char signature[8] = "\x89HDF\r\n\x1a\n", archive[4] = "PK\x03\x04";
     char bytes[sizeof signature];
+    if (pread(upload->fd, bytes, sizeof archive, 0) == (ssize_t)sizeof archive && memcmp(bytes, archive, sizeof archive) == 0)
+        return true;
     for (uint64_t at = 0; at + sizeof signature <= upload->bytes; at = at ? 2 * at : 512)
         if (pread(upload->fd, bytes, sizeof bytes, (off_t)at) == (ssize_t)sizeof bytes &&
             memcmp(bytes, signature, sizeof bytes) == 0)
@@ -148,9 +151,9 @@ int upload_finish(struct upload *upload, struct h5pt_error *err)
         return h5pt_fail(err, H5PT_UPLOAD_INCOMPLETE, NULL,
                          "The upload is empty; send the model as the body, or as the field \"model\" of a form");
     digest_finish(upload->digest, upload->sha256);
-    if (!is_hdf5(upload))
+    if (!may_be_model(upload))
         return h5pt_fail(err, H5PT_NOT_HDF5, NULL,
-                         "The upload has no HDF5 signature; send a Keras model that was saved as .h5");
+                         "The upload has no signature of HDF5 or of an archive; send a Keras model that was saved as .h5 or .keras");
     return 0;
 }
 

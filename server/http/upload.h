@@ -33,7 +33,7 @@ int upload_check(struct MHD_Connection *connection, uint64_t limit, struct h5pt_
 int upload_begin(struct upload *upload, struct files *files, struct MHD_Connection *connection, uint64_t limit,
                  struct h5pt_error *err);
 int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err);
-/* After the last byte: NOT_HDF5 when it is no HDF5 file, UPLOAD_INCOMPLETE when there is none. */
+/* After the last byte: NOT_HDF5 when it is neither an HDF5 file nor an archive, UPLOAD_INCOMPLETE when there is none. */
 int upload_finish(struct upload *upload, struct h5pt_error *err);
 
 /* What jobs_submit takes; afterwards the file is the job's. */
