@@ -31,9 +31,57 @@ enum recurrent_variant {
     RECURRENT_VARIANT_SIMPLE,
 };
 
-enum logic_variant {
-    LOGIC_OR,
-    LOGIC_AND,
+/* The rows of op_unary.def. */
+enum unary_variant {
+#define UNARY(name, torch, type, value) UNARY_##name,
+#include "layers/op_unary.def"
+#undef UNARY
+    UNARY_COUNT
+};
+
+enum adjust_variant {
+    ADJUST_CLIP,
+    ADJUST_NAN_TO_NUM,
+    ADJUST_ROUND,
+    ADJUST_CAST,
+    ADJUST_COPY,
+    ADJUST_CBRT,
+};
+
+/* The rows of op_binary.def, and those of more than one torch operation. */
+enum binary_variant {
+#define BINARY(name, torch, scalar, type, value) BINARY_##name,
+#include "layers/op_binary.def"
+#undef BINARY
+    BINARY_FLOOR_DIVIDE,
+    BINARY_DIVIDE_NO_NAN,
+    BINARY_COUNT
+};
+
+enum reduce_variant {
+    REDUCE_ANY,
+    REDUCE_ALL,
+    REDUCE_SUM,
+    REDUCE_MEAN,
+    REDUCE_PROD,
+    REDUCE_MAX,
+    REDUCE_MIN,
+    REDUCE_PTP,
+    REDUCE_VAR,
+    REDUCE_STD,
+    REDUCE_COUNT_NONZERO,
+    REDUCE_LOGSUMEXP,
+    REDUCE_ARGMAX,
+    REDUCE_ARGMIN,
+    REDUCE_MEDIAN,
+    REDUCE_QUANTILE,
+    REDUCE_PERCENTILE,
+    REDUCE_NORM,
+    REDUCE_NANSUM,
+    REDUCE_NANMEAN,
+    REDUCE_NANMAX,
+    REDUCE_NANMIN,
+    REDUCE_MOMENTS,
 };
 
 enum merge_variant {

@@ -165,6 +165,26 @@ static void add_select(struct strbuf *out, const struct python_printer *p, const
     strbuf_addf(out, "%lld]", (long long)torch_attr_int(node, "index"));
 }
 
+/* x <operator> value, or value <operator> x. */
+static void add_with_number(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    const struct torch_attr *value = torch_attr(node, "value"), *reflected = torch_attr(node, "reflected");
+    bool first = reflected && reflected->i;
+    bool negative = first && value && (value->kind == TORCH_ATTR_INT ? value->i < 0 : value->f < 0); /* -2 ** x is -(2 ** x) */
+    if (!first)
+        add_operand(out, p, node, 0);
+    else if (value) {
+        strbuf_add(out, negative ? "(" : "");
+        add_value(out, value, "");
+        strbuf_add(out, negative ? ")" : "");
+    }
+    strbuf_addf(out, " %s ", torch_op_info(node->op)->callee);
+    if (first)
+        add_operand(out, p, node, 0);
+    else if (value)
+        add_value(out, value, "");
+}
+
 static void add_special(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
 {
     const struct torch_op_info *info = torch_op_info(node->op);
@@ -190,10 +210,15 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
         add_operands(out, p, node);
         strbuf_add(out, ")");
         break;
+    case TORCH_SORT:
+    case TORCH_TOPK_VALUES:
+    case TORCH_TOPK_INDICES:
+        strbuf_addf(out, "%s(%s", info->callee, operand(p, node, 0));
+        add_attributes(out, node, "", false);
+        strbuf_add(out, node->op == TORCH_TOPK_INDICES ? ").indices" : ").values");
+        break;
     default: /* x <operator> value */
-        add_operand(out, p, node, 0);
-        strbuf_addf(out, " %s ", info->callee);
-        strbuf_add_double(out, torch_attr_float(node, "value"));
+        add_with_number(out, p, node);
         break;
     }
 }
