@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/words.h"
+#include "layers/activation.h"
 #include "layers/variants.h"
 
 #define LAYER(name, aliases, versions, flags, handler, variant) extern const struct layer_handler handler##_handler;

@@ -57,6 +57,13 @@ enum dtype operand_promote(const struct operand *a, const struct operand *b);
 /* The type with which Keras computes functions that give floats. */
 enum dtype dtype_floating(enum dtype dtype);
 
+/* ---- reference ---- */
+/* The cell of axis `axis` (of `size` cells) that cell `index` of the result is taken from; -1: none, the fill value. */
+typedef int64_t axis_source(const void *context, int axis, int64_t size, int64_t index);
+/* out[i, j …] = in[source(0, i), source(1, j) …]. `out_dims` are in->shape.rank sizes. */
+int reference_by_axes(const struct layer_run *run, const struct tensor *in, const int64_t *out_dims, axis_source *source,
+                      const void *context, float fill, float *out);
+
 /* ---- lowering ---- */
 enum dtype lower_dtype(const struct lowering *l, int id); /* of a torch value */
 struct lowered lower_cast(struct lowering *l, const struct keras_call *call, struct lowered x, enum dtype dtype);
@@ -85,5 +92,24 @@ struct lowered lower_where(struct lowering *l, const struct keras_call *call, st
 struct lowered lower_one(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
                          struct shape shape, struct layout layout, enum dtype dtype, int attr_count,
                          const struct torch_attr *attrs);
+
+/* ---- pieces (operation_pieces.c); `dim` is a torch dim of x, layouts follow ---- */
+/* Input `index` in any layout but a flat one. */
+struct lowered lower_input_plain(struct lowering *l, const struct keras_call *call, int index);
+/* x[…, start:stop:step, …]; stop 0: to the end; negative ones count from the end; step > 0. */
+struct lowered lower_range(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, int64_t start,
+                           int64_t stop, int64_t step);
+struct lowered lower_flip(struct lowering *l, const struct keras_call *call, struct lowered x, int count, const int64_t *dims);
+/* One index of a dim, which goes away; x in Keras order. */
+struct lowered lower_select(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, int64_t index);
+/* A dim of size 1 at `dim`; x in Keras order. */
+struct lowered lower_unsqueeze(struct lowering *l, const struct keras_call *call, struct lowered x, int dim);
+/* All in the layout of the first. */
+struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int count, const struct lowered *x, int dim);
+/* x with axis i = axis axes[i] of x; a value in Keras order (x too) unless the layout can take it. */
+struct lowered lower_transpose(struct lowering *l, const struct keras_call *call, struct lowered x, const int *axes);
+/* torch.einsum of values in Keras order. */
+struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, const char *equation, struct lowered x,
+                            struct lowered y, struct shape shape, enum dtype dtype);
 
 #endif

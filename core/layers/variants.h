@@ -84,6 +84,50 @@ enum reduce_variant {
     REDUCE_MOMENTS,
 };
 
+enum slice_variant {
+    SLICE_GETITEM,
+    SLICE_OP,
+    SLICE_CROP,
+};
+
+enum tile_variant {
+    TILE_FLIP,
+    TILE_FLIPLR,
+    TILE_FLIPUD,
+    TILE_ROLL,
+    TILE_REPEAT,
+    TILE_TILE,
+    TILE_PAD,
+    TILE_PAD_IMAGES,
+};
+
+enum shape_variant {
+    SHAPE_RESHAPE,
+    SHAPE_RAVEL,
+    SHAPE_TRANSPOSE,
+    SHAPE_SWAPAXES,
+    SHAPE_MOVEAXIS,
+    SHAPE_ROT90,
+    SHAPE_EXPAND_DIMS,
+    SHAPE_SQUEEZE,
+    SHAPE_BROADCAST_TO,
+};
+
+enum join_variant {
+    JOIN_CONCATENATE,
+    JOIN_APPEND,
+    JOIN_STACK,
+    JOIN_HSTACK,
+    JOIN_VSTACK,
+    JOIN_DSTACK,
+};
+
+enum split_variant {
+    SPLIT_SPLIT,
+    SPLIT_ARRAY_SPLIT,
+    SPLIT_UNSTACK,
+};
+
 enum merge_variant {
     MERGE_ADD,
     MERGE_SUBTRACT,

@@ -18,6 +18,7 @@ static bool input_count_fits(const struct torch_node *node)
 {
     switch (node->op) {
     case TORCH_PARAMETER: return node->input_count == 0;
+    case TORCH_STACK:
     case TORCH_CAT: return node->input_count >= 1;
     case TORCH_LSTM: return node->input_count == 1 || node->input_count == 3;
     case TORCH_GRU:
@@ -32,6 +33,8 @@ static bool input_count_fits(const struct torch_node *node)
     case TORCH_FMIN:
     case TORCH_ATAN2:
     case TORCH_HYPOT:
+    case TORCH_INDEX_SELECT:
+    case TORCH_TAKE_ALONG_DIM:
     case TORCH_HEAVISIDE:
     case TORCH_LOGADDEXP:
     case TORCH_LOGADDEXP2: return node->input_count == 2;

@@ -140,7 +140,8 @@ static void add_slice(struct strbuf *out, const struct python_printer *p, const 
 {
     const struct torch_attr *start = torch_attr(node, "start"), *stop = torch_attr(node, "stop");
     int count = start && start->kind == TORCH_ATTR_INTS ? start->ints.count : 0;
-    while (count > 1 && start->ints.v[count - 1] == 0 && stop->ints.v[count - 1] == 0)
+    const struct torch_attr *step = torch_attr(node, "step");
+    while (count > 1 && start->ints.v[count - 1] == 0 && stop->ints.v[count - 1] == 0 && (!step || step->ints.v[count - 1] == 1))
         count--;
     add_operand(out, p, node, 0);
     strbuf_add(out, "[");
@@ -151,6 +152,8 @@ static void add_slice(struct strbuf *out, const struct python_printer *p, const 
         strbuf_add(out, ":");
         if (stop->ints.v[i])
             strbuf_addf(out, "%lld", (long long)stop->ints.v[i]);
+        if (step && step->ints.v[i] != 1)
+            strbuf_addf(out, ":%lld", (long long)step->ints.v[i]);
     }
     strbuf_add(out, "]");
 }
@@ -198,6 +201,14 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
     case TORCH_SELECT:
         add_select(out, p, node);
         break;
+    case TORCH_INDEX_SELECT: /* x[:, :, indices] */
+        add_operand(out, p, node, 0);
+        strbuf_add(out, "[");
+        for (int64_t i = 0; i < torch_attr_int(node, "dim"); i++)
+            strbuf_add(out, ":, ");
+        strbuf_addf(out, "%s]", operand(p, node, 1));
+        break;
+    case TORCH_STACK:
     case TORCH_CAT:
         strbuf_addf(out, "%s((", info->callee);
         add_operands(out, p, node);
