@@ -197,6 +197,17 @@ enum dtype lower_dtype(const struct lowering *l, int id)
     return id < 0 ? DTYPE_F32 : l->graph->values[id].dtype;
 }
 
+struct h5pt_error *lower_error(struct lowering *l)
+{
+    return l->err;
+}
+
+void lower_set_shape(struct lowering *l, int id, const struct shape *shape)
+{
+    if (id >= 0)
+        l->graph->values[id].shape = *shape;
+}
+
 struct lowered lower_one(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
                          struct shape shape, struct layout layout, enum dtype dtype, int attr_count,
                          const struct torch_attr *attrs)

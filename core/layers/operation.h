@@ -65,6 +65,8 @@ int reference_by_axes(const struct layer_run *run, const struct tensor *in, cons
                       const void *context, float fill, float *out);
 
 /* ---- lowering ---- */
+struct h5pt_error *lower_error(struct lowering *l); /* where a refusal goes that only the lowering finds */
+void lower_set_shape(struct lowering *l, int id, const struct shape *shape); /* of a torch value just made */
 enum dtype lower_dtype(const struct lowering *l, int id); /* of a torch value */
 struct lowered lower_cast(struct lowering *l, const struct keras_call *call, struct lowered x, enum dtype dtype);
 /* The operand in Keras order (a constant becomes a buffer). */

@@ -128,6 +128,47 @@ enum split_variant {
     SPLIT_UNSTACK,
 };
 
+enum product_variant {
+    PRODUCT_MATMUL,
+    PRODUCT_DOT,
+    PRODUCT_INNER,
+    PRODUCT_OUTER,
+    PRODUCT_VDOT,
+    PRODUCT_TENSORDOT,
+    PRODUCT_EINSUM,
+};
+
+enum choice_variant {
+    CHOICE_WHERE,
+    CHOICE_SELECT,
+    CHOICE_FULL_LIKE,
+    CHOICE_ONES_LIKE,
+    CHOICE_ZEROS_LIKE,
+};
+
+enum line_variant {
+    LINE_SORT,
+    LINE_ARGSORT,
+    LINE_TOPK,
+    LINE_CUMSUM,
+    LINE_CUMPROD,
+    LINE_DIFF,
+    LINE_NORMALIZE,
+    LINE_AVERAGE,
+};
+
+enum take_variant {
+    TAKE_TAKE,
+    TAKE_ALONG_AXIS,
+};
+
+enum matrix_variant {
+    MATRIX_TRIL,
+    MATRIX_TRIU,
+    MATRIX_DIAGONAL,
+    MATRIX_TRACE,
+};
+
 enum merge_variant {
     MERGE_ADD,
     MERGE_SUBTRACT,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A choice between two tensors. */
+/* A choice between two tensors, and a tensor of one number. */
 #include "torch/replay_internal.h"
 
 /* The elements of `shape` that belong to those of the broadcast one: 0 where a dim is repeated. */
@@ -58,4 +58,19 @@ int replay_WHERE(const struct replay_call *call, struct tensor **ret, struct h5p
     for (int k = 0; k < 3; k++)
         tensor_free(wide[k]);
     return status;
+}
+
+int replay_FULL_LIKE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    const char *name = torch_attr_text(call->node, "dtype");
+    enum dtype dtype = call->inputs[0]->dtype;
+    if (name && !dtype_from_name(name, &dtype))
+        return replay_mismatch(call, err, "there is no type %s", name);
+    struct tensor *y = replay_new(&call->inputs[0]->shape, dtype, err);
+    if (!y)
+        return -1;
+    for (int64_t i = 0; i < y->count; i++)
+        y->data[i] = (float)replay_float(call, "fill_value", 0);
+    *ret = y;
+    return 0;
 }
