@@ -169,6 +169,49 @@ enum matrix_variant {
     MATRIX_TRACE,
 };
 
+enum window_variant {
+    WINDOW_OP_MAX_POOL,
+    WINDOW_OP_AVERAGE_POOL,
+    WINDOW_OP_CONV,
+    WINDOW_OP_DEPTHWISE,
+    WINDOW_OP_SEPARABLE,
+};
+
+enum hot_variant {
+    HOT_ONE,
+    HOT_MULTI,
+};
+
+enum op_norm_variant {
+    OP_NORM_BATCH,
+    OP_NORM_LAYER,
+    OP_NORM_RMS,
+};
+
+enum lookup_variant {
+    LOOKUP_IS_IN,
+    LOOKUP_DIGITIZE,
+    LOOKUP_SEARCH_SORTED,
+};
+
+enum algebra_variant {
+    ALGEBRA_INV,
+    ALGEBRA_DET,
+    ALGEBRA_CROSS,
+};
+
+enum patch_variant {
+    PATCH_DEPTH_TO_SPACE,
+    PATCH_SPACE_TO_DEPTH,
+    PATCH_UNFOLD,
+    PATCH_EXTRACT,
+};
+
+enum color_variant {
+    COLOR_GRAYSCALE,
+    COLOR_HSV,
+};
+
 enum merge_variant {
     MERGE_ADD,
     MERGE_SUBTRACT,

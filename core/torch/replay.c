@@ -33,6 +33,9 @@ static bool input_count_fits(const struct torch_node *node)
     case TORCH_FMIN:
     case TORCH_ATAN2:
     case TORCH_HYPOT:
+    case TORCH_ISIN:
+    case TORCH_BUCKETIZE:
+    case TORCH_CROSS:
     case TORCH_INDEX_SELECT:
     case TORCH_TAKE_ALONG_DIM:
     case TORCH_HEAVISIDE:

@@ -14,6 +14,20 @@ static const struct {
      "    total = pool(pad_same(x, kernel_size, stride), kernel_size, stride)\n"
      "    inside = pool(pad_same(torch.ones_like(x[:1, :1]), kernel_size, stride), kernel_size, stride)\n"
      "    return total / inside\n"},
+    {TORCH_RGB_TO_HSV,
+     "\n\n"
+     "def rgb_to_hsv(x: torch.Tensor, dim: int) -> torch.Tensor:\n"
+     "    \"\"\"Hue, saturation and value, each in 0..1, of red, green and blue along `dim`.\"\"\"\n"
+     "    r, g, b = x.unbind(dim)\n"
+     "    value = x.amax(dim)\n"
+     "    spread = value - x.amin(dim)\n"
+     "    grey = spread <= 0\n"
+     "    safe = torch.where(grey, torch.ones_like(spread), spread)\n"
+     "    blue = (r - g) / safe + 4\n"
+     "    hue = torch.where(r == value, (g - b) / safe, torch.where(g == value, (b - r) / safe + 2, blue)) / 6\n"
+     "    hue = torch.where(grey, torch.zeros_like(hue), torch.where(hue < 0, hue + 1, hue))\n"
+     "    saturation = torch.where(value > 0, spread / value, torch.zeros_like(value))\n"
+     "    return torch.stack((hue, saturation, value), dim)\n"},
     {TORCH_SPARSEMAX,
      "\n\n"
      "def sparsemax(x: torch.Tensor, dim: int) -> torch.Tensor:\n"

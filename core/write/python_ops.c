@@ -301,7 +301,10 @@ const char *python_constructor(struct python_printer *p, const struct torch_node
     struct strbuf out = STRBUF_INIT;
     if (node->op == TORCH_PARAMETER) {
         strbuf_add(&out, "torch.empty(");
-        python_add_shape(&out, &p->graph->parameters[node->parameters[0]].shape);
+        const struct torch_parameter *parameter = &p->graph->parameters[node->parameters[0]];
+        python_add_shape(&out, &parameter->shape);
+        if (parameter->dtype != DTYPE_F32)
+            strbuf_addf(&out, ", dtype=torch.%s", dtype_name(parameter->dtype));
     } else {
         strbuf_addf(&out, "%s(", torch_op_info(node->op)->module);
         add_attributes(&out, node, "", true);
