@@ -24,11 +24,16 @@ static int grow(struct builder *b, void *array_address, int count, int *capacity
     return 0;
 }
 
-/* Operations of a Keras 3 graph share names with layers (Add, Reshape …) but have neither of the keys that layers have. */
+/* Operations of a Keras 3 graph share names with layers (Add, Reshape …) but have neither of the keys that layers have; some
+ * that share no name (Cast, OneHot …) have a dtype. */
 static bool is_operation(const struct builder *b, const struct keras_layer *layer)
 {
-    return layer->operation || (b->model->version.major >= 3 && strcmp(layer->class_name, "InputLayer") != 0 &&
-                                !json_object_get(layer->json, "trainable") && !json_object_get(layer->json, "dtype"));
+    if (layer->operation)
+        return true;
+    if (b->model->version.major < 3 || strcmp(layer->class_name, "InputLayer") == 0 || json_object_get(layer->json, "trainable"))
+        return false;
+    return !json_object_get(layer->json, "dtype") ||
+           (layer_operation_find(layer->class_name) && !layer_class_find(layer->class_name));
 }
 
 /* Classes that no torch module can do the work of, and why. */

@@ -103,12 +103,12 @@ static int lower_masked_softmax(struct lowering *l, const struct keras_call *cal
     const struct lowered none = {.id = -1};
     struct lowered x = lower_input_keras(l, call, 0), kept = lower_input_keras(l, call, mask);
     if (a->zeroes_masked)
-        x = lower_where(l, call, kept, x, masked_logit);
+        x = lower_where_number(l, call, kept, x, masked_logit);
     else
-        x = lower_binary(l, call, TORCH_ADD, x, lower_where(l, call, kept, none, masked_logit));
+        x = lower_binary(l, call, TORCH_ADD, x, lower_where_number(l, call, kept, none, masked_logit));
     x = activation_lower(l, call, a, x, lower_module(l, call, NULL));
     if (a->zeroes_masked)
-        x = lower_where(l, call, kept, x, 0);
+        x = lower_where_number(l, call, kept, x, 0);
     lower_output(l, call, 0, x);
     return x.id < 0 ? -1 : 0;
 }

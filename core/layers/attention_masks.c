@@ -216,7 +216,7 @@ static struct lowered lower_fused(struct lowering *l, const struct keras_call *c
     if (shape.rank < 1 || value.rank < 1)
         return (struct lowered){.id = -1};
     if (kept.id >= 0)
-        inputs[count++] = lower_where(l, call, kept, (struct lowered){.id = -1}, bias).id;
+        inputs[count++] = lower_where_number(l, call, kept, (struct lowered){.id = -1}, bias).id;
     struct torch_attr attrs[] = {attr_bool("is_causal", causal), attr_float("scale", o->scale)};
     double usual = 1 / sqrt((double)shape.dims[shape.rank - 1]);
     shape.dims[shape.rank - 1] = value.dims[value.rank - 1];
@@ -249,13 +249,13 @@ struct lowered attention_lower(struct lowering *l, const struct keras_call *call
     if (scores.id < 0)
         scores = lower_products(l, call, o);
     if (hidden && hiding == ATTENTION_ADD)
-        scores = lower_binary(l, call, TORCH_ADD, scores, lower_where(l, call, kept, none, -large));
+        scores = lower_binary(l, call, TORCH_ADD, scores, lower_where_number(l, call, kept, none, -large));
     else if (hidden)
-        scores = lower_where(l, call, kept, scores, hiding == ATTENTION_REPLACE ? least : -large);
+        scores = lower_where_number(l, call, kept, scores, hiding == ATTENTION_REPLACE ? least : -large);
     struct torch_attr dim = attr_int("dim", -1);
     struct lowered weights = lower_pointwise(l, call, scores, TORCH_SOFTMAX, NULL, 1, &dim);
     if (hidden && hiding == ATTENTION_ZERO)
-        weights = lower_where(l, call, kept, weights, 0);
+        weights = lower_where_number(l, call, kept, weights, 0);
     if (ret_weights)
         *ret_weights = weights;
     return lower_matmul(l, call, weights, o->value);

@@ -67,7 +67,7 @@ struct lowered lower_normalize(struct lowering *l, const struct keras_call *call
     return lower_pointwise(l, call, x, TORCH_NORMALIZE, NULL, 3, attrs);
 }
 
-struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
+struct lowered lower_where_number(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
                            double otherwise)
 {
     bool numbers = x.id < 0;
@@ -82,20 +82,6 @@ struct lowered lower_where(struct lowering *l, const struct keras_call *call, st
                                           .shape = lower_shape(l, y.id),
                                           .dtype = DTYPE_F32});
     return y;
-}
-
-struct lowered lower_choice(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
-                            struct lowered y)
-{
-    struct shape a = lower_shape(l, x.id), b = lower_shape(l, y.id), shape = a;
-    (void)shape_broadcast(&a, &b, &shape);
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_WHERE,
-                                          .input_count = 3,
-                                          .inputs = (const int[]){condition.id, x.id, y.id},
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
-    return x;
 }
 
 struct lowered lower_unsqueeze(struct lowering *l, const struct keras_call *call, struct lowered x, int dim)

@@ -20,11 +20,8 @@ struct lowered lower_normalize(struct lowering *l, const struct keras_call *call
 /* x as this type; nothing is added when it has it. */
 struct lowered lower_cast(struct lowering *l, const struct keras_call *call, struct lowered x, enum dtype dtype);
 /* torch.where(condition, x, otherwise); with an x of id -1: torch.where(condition, 0, otherwise). */
-struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
+struct lowered lower_where_number(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
                            double otherwise);
-/* torch.where(condition, x, y) */
-struct lowered lower_choice(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
-                            struct lowered y);
 /* x with an axis of size 1 before torch axis `dim`; the result counts as Keras order. */
 struct lowered lower_unsqueeze(struct lowering *l, const struct keras_call *call, struct lowered x, int dim);
 /* x in the type that the layer computes in. */

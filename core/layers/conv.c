@@ -88,10 +88,25 @@ struct rearrangement conv_rearrange(const struct keras_call *call, const char *s
     return rearrange_axes(shape, axes);
 }
 
+static int constant_kernel(struct lowering *l, const struct keras_call *call, const char *name, const struct conv_module *module)
+{
+    const struct tensor *kernel = module->constant;
+    int rank = kernel->shape.rank - 2, axes[SHAPE_MAX_RANK] = {rank + 1, rank};
+    if (module->arranged)
+        return lower_constant(l, call, name, "weight", &kernel->shape, DTYPE_F32, false, kernel->data);
+    for (int i = 0; i < rank; i++)
+        axes[2 + i] = i;
+    struct tensor *moved = tensor_transpose(kernel, axes);
+    int id = moved ? lower_constant(l, call, name, "weight", &moved->shape, DTYPE_F32, false, moved->data) : -1;
+    tensor_free(moved);
+    return id;
+}
+
 int conv_parameters(struct lowering *l, const struct keras_call *call, const char *name,
                     const struct conv_module *module, int parameters[2])
 {
-    parameters[0] = lower_parameter(l, call, name, "weight", module->kernel, &module->weight);
+    parameters[0] = module->constant ? constant_kernel(l, call, name, module)
+                                     : lower_parameter(l, call, name, "weight", module->kernel, &module->weight);
     if (!module->bias)
         return 1;
     struct rearrangement as_is = rearrange_as_is(&lower_weight(call, "bias")->shape);

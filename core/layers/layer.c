@@ -6,12 +6,13 @@
 #include <string.h>
 
 #include "base/words.h"
+#include "layers/activation.h"
 #include "layers/variants.h"
 
 #define LAYER(name, aliases, versions, flags, handler, variant) extern const struct layer_handler handler##_handler;
 #include "layers/layers.def"
 #undef LAYER
-#define OPERATION(name, handler, variant) extern const struct layer_handler handler##_handler;
+#define OPERATION(name, flags, handler, variant) extern const struct layer_handler handler##_handler;
 #include "layers/operations.def"
 #undef OPERATION
 
@@ -38,8 +39,8 @@ static const struct layer_class classes[] = {
 };
 
 static const struct layer_class operations[] = {
-#define OPERATION(name, handler, variant)                                                                              \
-    {#name, "", "3", MERGE | ARGUMENTS | ANY_DTYPE, variant, &handler##_handler},
+#define OPERATION(name, flags, handler, variant)                                                                       \
+    {#name, "", "3", MERGE | ARGUMENTS | ANY_DTYPE | (flags), variant, &handler##_handler},
 #include "layers/operations.def"
 #undef OPERATION
 };

@@ -49,6 +49,9 @@ bool layout_is_keras(const struct layout *layout);
 /* The torch axis that holds this Keras axis (>= 0). Not for flat layouts. */
 int layout_axis(const struct layout *layout, int keras_axis);
 
+/* `x` in another layout of its rank, through a permute or, where only axes of size 1 move, a reshape. */
+struct lowered layout_convert(struct lowering *l, const struct keras_call *call, struct lowered x, const struct layout *to);
+
 /* ---- inputs and outputs of the call ---- */
 /* Input `index` of the call as it is, in whatever layout it has (the first one that it got). */
 struct lowered lower_input(struct lowering *l, const struct keras_call *call, int index);

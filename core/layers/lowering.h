@@ -35,8 +35,6 @@ void lowering_hold(struct lowering *l, const struct keras_value *value, struct l
 int lowering_grow(struct lowering *l, void *array_address, size_t size, int count, int *capacity);
 /* The layout of model input `value`: channels first when convolutions or pooling use it, as in Keras otherwise. */
 struct layout layout_of_input(const struct lowering *l, const struct keras_value *value);
-/* `x` in another layout, through a permute or, where only axes of size 1 move, a reshape. */
-struct lowered layout_convert(struct lowering *l, const struct keras_call *call, struct lowered x, const struct layout *to);
 /* Removes the nodes, values and parameters that no output needs. Ids of values change: old → new in *ret_map (-1: gone). */
 int lowering_prune(struct lowering *l, int **ret_map);
 

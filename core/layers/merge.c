@@ -7,6 +7,7 @@
 #include "layers/compose.h"
 #include "layers/layer.h"
 #include "layers/lower.h"
+#include "layers/operation.h"
 #include "layers/variants.h"
 
 static void merge_read(struct config_reader *reader, void *config, int variant)
@@ -229,16 +230,16 @@ static int lower_masked(struct lowering *l, const struct keras_call *call, int c
             return -1;
         masked += mask >= 0;
         if (mask >= 0 && operation == MERGE_MULTIPLY)
-            x = lower_where(l, call, counts, x, 1);
+            x = lower_where_number(l, call, counts, x, 1);
         else if (mask >= 0 && i)
-            x = lower_choice(l, call, counts, x, y);
+            x = lower_where(l, call, counts, x, y, DTYPE_F32);
         if (kept.id >= 0 && operation != MERGE_MULTIPLY)
-            y = lower_choice(l, call, kept, y, x);
+            y = lower_where(l, call, kept, y, x, DTYPE_F32);
         y = i ? lower_binary(l, call, ops[operation], y, x) : x;
         kept = masked <= i ? none : i ? lower_binary(l, call, TORCH_LOGICAL_OR, kept, counts) : counts;
     }
     if (operation == MERGE_MULTIPLY && kept.id >= 0)
-        y = lower_where(l, call, kept, y, 0);
+        y = lower_where_number(l, call, kept, y, 0);
     lower_output(l, call, 0, y);
     return y.id < 0 ? -1 : 0;
 }

@@ -190,7 +190,7 @@ static int lower_masked_mean(struct lowering *l, const struct keras_call *call, 
     int channel = layout_axis(&x.layout, spatial_channel_axis(call->layer, 1)), step = 3 - channel;
     kept = lower_unsqueeze(l, call, kept, channel);
     kept.layout = x.layout;
-    x = c->selects ? lower_where(l, call, kept, x, 0) : lower_binary(l, call, TORCH_MUL, x, kept);
+    x = c->selects ? lower_where_number(l, call, kept, x, 0) : lower_binary(l, call, TORCH_MUL, x, kept);
     x = lower_binary(l, call, TORCH_DIV, sum_steps(l, call, x, step, c->keepdims), sum_steps(l, call, kept, step, c->keepdims));
     lower_output(l, call, 0, x);
     return x.id < 0 ? -1 : 0;

@@ -31,9 +31,185 @@ enum recurrent_variant {
     RECURRENT_VARIANT_SIMPLE,
 };
 
-enum logic_variant {
-    LOGIC_OR,
-    LOGIC_AND,
+/* The rows of op_unary.def. */
+enum unary_variant {
+#define UNARY(name, torch, type, value) UNARY_##name,
+#include "layers/op_unary.def"
+#undef UNARY
+    UNARY_COUNT
+};
+
+enum adjust_variant {
+    ADJUST_CLIP,
+    ADJUST_NAN_TO_NUM,
+    ADJUST_ROUND,
+    ADJUST_CAST,
+    ADJUST_COPY,
+    ADJUST_CBRT,
+};
+
+/* The rows of op_binary.def, and those of more than one torch operation. */
+enum binary_variant {
+#define BINARY(name, torch, scalar, type, value) BINARY_##name,
+#include "layers/op_binary.def"
+#undef BINARY
+    BINARY_FLOOR_DIVIDE,
+    BINARY_DIVIDE_NO_NAN,
+    BINARY_COUNT
+};
+
+enum reduce_variant {
+    REDUCE_ANY,
+    REDUCE_ALL,
+    REDUCE_SUM,
+    REDUCE_MEAN,
+    REDUCE_PROD,
+    REDUCE_MAX,
+    REDUCE_MIN,
+    REDUCE_PTP,
+    REDUCE_VAR,
+    REDUCE_STD,
+    REDUCE_COUNT_NONZERO,
+    REDUCE_LOGSUMEXP,
+    REDUCE_ARGMAX,
+    REDUCE_ARGMIN,
+    REDUCE_MEDIAN,
+    REDUCE_QUANTILE,
+    REDUCE_PERCENTILE,
+    REDUCE_NORM,
+    REDUCE_NANSUM,
+    REDUCE_NANMEAN,
+    REDUCE_NANMAX,
+    REDUCE_NANMIN,
+    REDUCE_MOMENTS,
+};
+
+enum slice_variant {
+    SLICE_GETITEM,
+    SLICE_OP,
+    SLICE_CROP,
+};
+
+enum tile_variant {
+    TILE_FLIP,
+    TILE_FLIPLR,
+    TILE_FLIPUD,
+    TILE_ROLL,
+    TILE_REPEAT,
+    TILE_TILE,
+    TILE_PAD,
+    TILE_PAD_IMAGES,
+};
+
+enum shape_variant {
+    SHAPE_RESHAPE,
+    SHAPE_RAVEL,
+    SHAPE_TRANSPOSE,
+    SHAPE_SWAPAXES,
+    SHAPE_MOVEAXIS,
+    SHAPE_ROT90,
+    SHAPE_EXPAND_DIMS,
+    SHAPE_SQUEEZE,
+    SHAPE_BROADCAST_TO,
+};
+
+enum join_variant {
+    JOIN_CONCATENATE,
+    JOIN_APPEND,
+    JOIN_STACK,
+    JOIN_HSTACK,
+    JOIN_VSTACK,
+    JOIN_DSTACK,
+};
+
+enum split_variant {
+    SPLIT_SPLIT,
+    SPLIT_ARRAY_SPLIT,
+    SPLIT_UNSTACK,
+};
+
+enum product_variant {
+    PRODUCT_MATMUL,
+    PRODUCT_DOT,
+    PRODUCT_INNER,
+    PRODUCT_OUTER,
+    PRODUCT_VDOT,
+    PRODUCT_TENSORDOT,
+    PRODUCT_EINSUM,
+};
+
+enum choice_variant {
+    CHOICE_WHERE,
+    CHOICE_SELECT,
+    CHOICE_FULL_LIKE,
+    CHOICE_ONES_LIKE,
+    CHOICE_ZEROS_LIKE,
+};
+
+enum line_variant {
+    LINE_SORT,
+    LINE_ARGSORT,
+    LINE_TOPK,
+    LINE_CUMSUM,
+    LINE_CUMPROD,
+    LINE_DIFF,
+    LINE_NORMALIZE,
+    LINE_AVERAGE,
+};
+
+enum take_variant {
+    TAKE_TAKE,
+    TAKE_ALONG_AXIS,
+};
+
+enum matrix_variant {
+    MATRIX_TRIL,
+    MATRIX_TRIU,
+    MATRIX_DIAGONAL,
+    MATRIX_TRACE,
+};
+
+enum window_variant {
+    WINDOW_OP_MAX_POOL,
+    WINDOW_OP_AVERAGE_POOL,
+    WINDOW_OP_CONV,
+    WINDOW_OP_DEPTHWISE,
+    WINDOW_OP_SEPARABLE,
+};
+
+enum hot_variant {
+    HOT_ONE,
+    HOT_MULTI,
+};
+
+enum op_norm_variant {
+    OP_NORM_BATCH,
+    OP_NORM_LAYER,
+    OP_NORM_RMS,
+};
+
+enum lookup_variant {
+    LOOKUP_IS_IN,
+    LOOKUP_DIGITIZE,
+    LOOKUP_SEARCH_SORTED,
+};
+
+enum algebra_variant {
+    ALGEBRA_INV,
+    ALGEBRA_DET,
+    ALGEBRA_CROSS,
+};
+
+enum patch_variant {
+    PATCH_DEPTH_TO_SPACE,
+    PATCH_SPACE_TO_DEPTH,
+    PATCH_UNFOLD,
+    PATCH_EXTRACT,
+};
+
+enum color_variant {
+    COLOR_GRAYSCALE,
+    COLOR_HSV,
 };
 
 enum merge_variant {

@@ -107,18 +107,27 @@ int parity_choose_cases(const struct keras_model *model, const struct parity_opt
             odd = NULL;
         }
     }
-    const struct shape *first = even ? fill_shapes(model, 2, even) : NULL;
-    int64_t total = first ? total_elements(model, first, shapes, &why) : -1;
+    /* A shape in the model may be for one batch only. */
+    static const int64_t batches[] = {2, 1, 3, 4, 5, 8, 16, 32, 64};
+    int64_t total = -1, batch = 0;
+    for (size_t i = 0; even && total < 0 && i < sizeof batches / sizeof *batches; i++) {
+        struct h5pt_error here = H5PT_ERROR_INIT;
+        const struct shape *first = fill_shapes(model, batch = batches[i], even);
+        total = first ? total_elements(model, first, shapes, &here) : -1;
+        if (i == 0)
+            why = here.code ? here : why;
+    }
+    const int64_t single = batch == 2 ? 1 : batch;
     if (total < 0)
         return h5pt_fail(err, H5PT_SHAPE_UNKNOWN, why.where, "No input sizes were found on which the model runs: %s",
                          why.message);
-    if (add_case(model, ret, CASE_NORMAL, total > many_elements ? 1 : 2, even, err) < 0)
+    if (add_case(model, ret, CASE_NORMAL, total > many_elements ? single : batch, even, err) < 0)
         return -1;
     if (options->quick)
         return 0;
-    if (add_case(model, ret, CASE_LARGE, 1, even, err) < 0 || add_case(model, ret, CASE_ZEROS, 1, even, err) < 0)
+    if (add_case(model, ret, CASE_LARGE, single, even, err) < 0 || add_case(model, ret, CASE_ZEROS, single, even, err) < 0)
         return -1;
-    return odd ? add_case(model, ret, CASE_OTHER_SIZES, 1, odd, err) : 0;
+    return odd ? add_case(model, ret, CASE_OTHER_SIZES, single, odd, err) : 0;
 }
 
 /* ---- values ---- */

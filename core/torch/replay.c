@@ -18,6 +18,7 @@ static bool input_count_fits(const struct torch_node *node)
 {
     switch (node->op) {
     case TORCH_PARAMETER: return node->input_count == 0;
+    case TORCH_STACK:
     case TORCH_CAT: return node->input_count >= 1;
     case TORCH_LINEAR:
     case TORCH_EMBEDDING: return node->input_count == 1 || node->input_count == 2;
@@ -29,20 +30,26 @@ static bool input_count_fits(const struct torch_node *node)
     case TORCH_GRU:
     case TORCH_RNN: return node->input_count == 1 || node->input_count == 2;
     case TORCH_LOOKUP: return node->input_count == 3;
-    case TORCH_BUCKETIZE:
     case TORCH_TAKE:
     case TORCH_STFT_MAGNITUDE:
     case TORCH_MATMUL:
     case TORCH_EINSUM:
-    case TORCH_ADD:
-    case TORCH_SUB:
-    case TORCH_MUL:
-    case TORCH_DIV:
     case TORCH_MAXIMUM:
-    case TORCH_LOGICAL_OR:
-    case TORCH_LOGICAL_AND:
-    case TORCH_MINIMUM: return node->input_count == 2;
-    default: return node->input_count == 1;
+    case TORCH_MINIMUM:
+    case TORCH_FMOD:
+    case TORCH_FMAX:
+    case TORCH_FMIN:
+    case TORCH_ATAN2:
+    case TORCH_HYPOT:
+    case TORCH_ISIN:
+    case TORCH_BUCKETIZE:
+    case TORCH_CROSS:
+    case TORCH_INDEX_SELECT:
+    case TORCH_TAKE_ALONG_DIM:
+    case TORCH_HEAVISIDE:
+    case TORCH_LOGADDEXP:
+    case TORCH_LOGADDEXP2: return node->input_count == 2;
+    default: return node->input_count == (torch_op_info(node->op)->kind == TORCH_KIND_OPERATOR ? 2 : 1);
     }
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Functions of one element, in float32 as torch computes them, and those along one dim. */
 #include "torch/replay_internal.h"
+#include "torch/replay_map.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -22,44 +23,6 @@ static inline float gelu_tanh(float x)
     return 0.5f * x * (1.0f + tanhf(sqrt_two_over_pi * (x + 0.044715f * x * x * x)));
 }
 
-static enum dtype float_of(enum dtype dtype)
-{
-    return dtype_is_float(dtype) ? dtype : DTYPE_F32;
-}
-
-static enum dtype same(enum dtype dtype)
-{
-    return dtype;
-}
-
-/* The kernel that gives `expression` of x, where a and b are the attributes named (or their defaults). */
-#define MAP(id, result, a_name, a_default, b_name, b_default, expression)                                              \
-    int replay_##id(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)                       \
-    {                                                                                                                  \
-        const float a = (float)replay_float(call, a_name, a_default);                                                  \
-        const float b = (float)replay_float(call, b_name, b_default);                                                  \
-        struct tensor *out = replay_new(&call->inputs[0]->shape, result(call->inputs[0]->dtype), err);                 \
-        if (!out)                                                                                                      \
-            return -1;                                                                                                 \
-        const float *in = call->inputs[0]->data;                                                                       \
-        for (int64_t i = 0; i < out->count; i++) {                                                                     \
-            const float x = in[i];                                                                                     \
-            out->data[i] = (expression);                                                                               \
-        }                                                                                                              \
-        (void)a;                                                                                                       \
-        (void)b;                                                                                                       \
-        *ret = out;                                                                                                    \
-        return 0;                                                                                                      \
-    }
-#define MAP0(id, result, expression) MAP(id, result, "", 0, "", 0, expression)
-#define MAP1(id, result, a_name, a_default, expression) MAP(id, result, a_name, a_default, "", 0, expression)
-
-MAP0(EXP, float_of, expf(x))
-MAP0(COS, float_of, cosf(x))
-MAP0(LOG, float_of, logf(x))
-MAP0(SQRT, float_of, sqrtf(x))
-MAP0(RSQRT, float_of, 1.0f / sqrtf(x))
-MAP0(SQUARE, same, x *x)
 /* Comparisons are such that NaN stays NaN. */
 MAP0(RELU, same, x <= 0 ? 0.0f : x)
 MAP0(RELU6, same, clamp(x, 0, 6))

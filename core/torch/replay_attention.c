@@ -177,11 +177,6 @@ static int where(const struct replay_call *call, struct tensor **ret, struct h5p
     return 0;
 }
 
-int replay_WHERE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
-{
-    return where(call, ret, err);
-}
-
 int replay_WHERE_NUMBER(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     return where(call, ret, err);

@@ -23,26 +23,6 @@ int replay_ONE_HOT(const struct replay_call *call, struct tensor **ret, struct h
     return 0;
 }
 
-int replay_BUCKETIZE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
-{
-    const struct tensor *x = call->inputs[0], *boundaries = call->inputs[1];
-    bool right = replay_bool(call, "right", false);
-    if (boundaries->shape.rank != 1)
-        return replay_mismatch(call, err, "the boundaries are no vector");
-    struct tensor *y = replay_new(&x->shape, DTYPE_I64, err);
-    if (!y)
-        return -1;
-    for (int64_t i = 0; i < x->count; i++) {
-        int64_t bin = 0;
-        while (bin < boundaries->count &&
-               (right ? boundaries->data[bin] <= x->data[i] : boundaries->data[bin] < x->data[i]))
-            bin++;
-        y->data[i] = (float)bin;
-    }
-    *ret = y;
-    return 0;
-}
-
 /* numpy.interp(at, cumulated / total, values) */
 static double quantile(const float *values, const float *weights, int64_t n, float total, double at)
 {

@@ -118,12 +118,52 @@ static enum dtype promoted(const struct replay_call *call)
         return binary(call, row_##id, promoted(call), ret, err);                                                       \
     }
 
+#define COMPARISON(id, expression)                                                                                     \
+    ROW(id, (expression) ? 1.0f : 0.0f)                                                                                \
+    int replay_##id(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)                       \
+    {                                                                                                                  \
+        return binary(call, row_##id, DTYPE_BOOL, ret, err);                                                           \
+    }
+
+/* Both as in Python: the sign of the remainder is that of y. */
+static inline float floor_mod(float x, float y)
+{
+    float r = fmodf(x, y);
+    return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+
+static inline float floor_divide(float x, float y)
+{
+    return y == 0 ? x / y : roundf((x - floor_mod(x, y)) / y);
+}
+
 BINARY(MUL, x *y)
 BINARY(LOGICAL_OR, x != 0 || y != 0 ? 1.0f : 0.0f)
 BINARY(LOGICAL_AND, x != 0 && y != 0 ? 1.0f : 0.0f)
 /* NaN wins. */
 BINARY(MAXIMUM, x > y || isnan(x) ? x : y)
 BINARY(MINIMUM, x < y || isnan(x) ? x : y)
+BINARY(POW, powf(x, y))
+BINARY(REMAINDER, floor_mod(x, y))
+BINARY(FLOOR_DIVIDE, floor_divide(x, y))
+BINARY(FMOD, fmodf(x, y))
+BINARY(FMAX, fmaxf(x, y))
+BINARY(FMIN, fminf(x, y))
+BINARY(HYPOT, hypotf(x, y))
+BINARY(HEAVISIDE, isnan(x) ? x : x < 0 ? 0.0f : x > 0 ? 1.0f : y)
+BINARY(LOGADDEXP, (x > y ? x : y) + log1pf(expf(-fabsf(x - y))))
+BINARY(LOGADDEXP2, (x > y ? x : y) + log1pf(exp2f(-fabsf(x - y))) * 1.44269504088896341f)
+BINARY(LOGICAL_XOR, (x != 0) != (y != 0) ? 1.0f : 0.0f)
+BINARY(BITWISE_AND, (float)((int64_t)x & (int64_t)y))
+BINARY(BITWISE_OR, (float)((int64_t)x | (int64_t)y))
+BINARY(BITWISE_XOR, (float)((int64_t)x ^ (int64_t)y))
+COMPARISON(EQUAL, x == y)
+COMPARISON(NOT_EQUAL, x != y)
+COMPARISON(GREATER, x > y)
+COMPARISON(GREATER_EQUAL, x >= y)
+COMPARISON(LESS, x < y)
+COMPARISON(LESS_EQUAL, x <= y)
+ROW(ATAN2, atan2f(x, y))
 ROW(ADD, x + y)
 ROW(SUB, x - y)
 ROW(DIV, x / y)
@@ -147,6 +187,12 @@ int replay_SUB(const struct replay_call *call, struct tensor **ret, struct h5pt_
     return sum_or_difference(call, row_SUB, ret, err);
 }
 
+int replay_ATAN2(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    enum dtype dtype = promoted(call);
+    return binary(call, row_ATAN2, dtype_is_float(dtype) ? dtype : DTYPE_F32, ret, err);
+}
+
 int replay_DIV(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     enum dtype dtype = promoted(call);
@@ -163,27 +209,37 @@ static enum dtype with_number(const struct replay_call *call, const char *name)
     return dtype == DTYPE_BOOL ? DTYPE_I64 : dtype;
 }
 
+/* x is the tensor and y the number; the other way round when the node is `reflected`. */
 #define SCALAR(id, dtype, expression)                                                                                  \
     int replay_##id(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)                       \
     {                                                                                                                  \
         const float value = (float)replay_float(call, "value", 0);                                                     \
+        const bool reflected = replay_bool(call, "reflected", false);                                                  \
         struct tensor *out = replay_new(&call->inputs[0]->shape, dtype, err);                                          \
         if (!out)                                                                                                      \
             return -1;                                                                                                 \
         const float *in = call->inputs[0]->data;                                                                       \
         for (int64_t i = 0; i < out->count; i++) {                                                                     \
-            const float x = in[i];                                                                                     \
+            const float x = reflected ? value : in[i], y = reflected ? in[i] : value;                                  \
             out->data[i] = (expression);                                                                               \
         }                                                                                                              \
         *ret = out;                                                                                                    \
         return 0;                                                                                                      \
     }
 
-SCALAR(ADD_SCALAR, with_number(call, "value"), x + value)
-SCALAR(MUL_SCALAR, with_number(call, "value"), x *value)
-SCALAR(DIV_SCALAR, dtype_is_float(call->inputs[0]->dtype) ? call->inputs[0]->dtype : DTYPE_F32, x / value)
-SCALAR(GREATER_SCALAR, DTYPE_BOOL, x > value ? 1.0f : 0.0f)
-SCALAR(NOT_EQUAL_SCALAR, DTYPE_BOOL, x != value ? 1.0f : 0.0f)
+SCALAR(ADD_SCALAR, with_number(call, "value"), x + y)
+SCALAR(SUB_SCALAR, with_number(call, "value"), x - y)
+SCALAR(MUL_SCALAR, with_number(call, "value"), x *y)
+SCALAR(DIV_SCALAR, dtype_is_float(call->inputs[0]->dtype) ? call->inputs[0]->dtype : DTYPE_F32, x / y)
+SCALAR(POW_SCALAR, with_number(call, "value"), powf(x, y))
+SCALAR(REMAINDER_SCALAR, with_number(call, "value"), floor_mod(x, y))
+SCALAR(FLOOR_DIVIDE_SCALAR, with_number(call, "value"), floor_divide(x, y))
+SCALAR(EQUAL_SCALAR, DTYPE_BOOL, x == y ? 1.0f : 0.0f)
+SCALAR(NOT_EQUAL_SCALAR, DTYPE_BOOL, x != y ? 1.0f : 0.0f)
+SCALAR(GREATER_SCALAR, DTYPE_BOOL, x > y ? 1.0f : 0.0f)
+SCALAR(GREATER_EQUAL_SCALAR, DTYPE_BOOL, x >= y ? 1.0f : 0.0f)
+SCALAR(LESS_SCALAR, DTYPE_BOOL, x < y ? 1.0f : 0.0f)
+SCALAR(LESS_EQUAL_SCALAR, DTYPE_BOOL, x <= y ? 1.0f : 0.0f)
 
 int replay_CLAMP(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {

@@ -161,26 +161,6 @@ int replay_AUTO_CONTRAST(const struct replay_call *call, struct tensor **ret, st
     return 0;
 }
 
-/* ---- unfold ---- */
-
-int replay_UNFOLD(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
-{
-    struct replay_window w;
-    if (call->inputs[0]->shape.rank != 4)
-        return replay_mismatch(call, err, "it takes four dims");
-    if (replay_window_init(&w, call, 2, false, err) != 0)
-        return -1;
-    struct shape shape = {.rank = 3, .dims = {w.batch, w.channels * w.kernel_size, w.out_size}};
-    struct tensor *y = replay_new(&shape, call->inputs[0]->dtype, err);
-    if (!y)
-        return -1;
-    int64_t in_step = w.channels * w.in_size, out_step = shape.dims[1] * shape.dims[2];
-    for (int64_t b = 0; b < w.batch; b++)
-        replay_columns(&w, w.channels, call->inputs[0]->data + b * in_step, 0, w.out_size, y->data + b * out_step);
-    *ret = y;
-    return 0;
-}
-
 /* ---- stft_magnitude ---- */
 
 /* The sample `at` of a signal that is reflected at its ends. */

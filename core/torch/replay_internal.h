@@ -97,7 +97,7 @@ void replay_columns(const struct replay_window *window, int64_t channels, const 
 void replay_columns_add(const struct replay_window *window, int64_t channels, const float *columns, int64_t first,
                         int64_t count, float *planes);
 
-enum replay_reduction { REPLAY_SUM, REPLAY_SUM_DEVIATIONS, REPLAY_SUM_POWERS, REPLAY_MAX };
+enum replay_reduction { REPLAY_SUM, REPLAY_SUM_DEVIATIONS, REPLAY_SUM_POWERS, REPLAY_MAX, REPLAY_MIN };
 /* Reduces the marked dims into ret[0..product of the others), row-major. SUM_DEVIATIONS: squares of x - argument[same
  * index]; SUM_POWERS: |x| to the power *argument. */
 void replay_reduce(const struct tensor *tensor, const bool reduced[SHAPE_MAX_RANK], enum replay_reduction reduction,

@@ -66,6 +66,11 @@ static void take(const struct walk *walk, const float *in, int64_t count, int64_
             if ((double)in[i] > out[at + i * step] || isnan(in[i]))
                 out[at + i * step] = (double)in[i];
         break;
+    case REPLAY_MIN:
+        for (int64_t i = 0; i < count; i++)
+            if ((double)in[i] < out[at + i * step] || isnan(in[i]))
+                out[at + i * step] = (double)in[i];
+        break;
     }
 }
 
@@ -88,7 +93,7 @@ void replay_reduce(const struct tensor *tensor, const bool reduced[SHAPE_MAX_RAN
     for (int i = 0; i < tensor->shape.rank; i++)
         count *= reduced[i] ? 1 : tensor->shape.dims[i];
     for (int64_t i = 0; i < count; i++)
-        ret[i] = reduction == REPLAY_MAX ? -INFINITY : 0.0;
+        ret[i] = reduction == REPLAY_MAX ? -(double)INFINITY : reduction == REPLAY_MIN ? (double)INFINITY : 0.0;
     walk_init(&walk, &tensor->shape, reduced);
     if (walk.rank == 0)
         take(&walk, tensor->data, 1, 0, 0);
@@ -178,7 +183,7 @@ int replay_MEAN(const struct replay_call *call, struct tensor **ret, struct h5pt
     return reduced_finish(&r, r.elements, ret);
 }
 
-int replay_VAR(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+static int variance(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     struct reduced r;
     if (needs_float(call, err) != 0 || reduced_init(&r, call, call->inputs[0]->dtype, err) != 0)
@@ -196,17 +201,41 @@ int replay_VAR(const struct replay_call *call, struct tensor **ret, struct h5pt_
     return reduced_finish(&r, fmax(0, r.elements - (double)replay_int(call, "correction", 1)), ret);
 }
 
-int replay_AMAX(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+int replay_VAR(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return variance(call, ret, err);
+}
+
+int replay_STD(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    int status = variance(call, ret, err);
+    for (int64_t i = 0; status == 0 && i < (*ret)->count; i++)
+        (*ret)->data[i] = sqrtf((*ret)->data[i]);
+    return status;
+}
+
+/* The largest, or of `sign` -1 the smallest. */
+static int extreme(const struct replay_call *call, double sign, struct tensor **ret, struct h5pt_error *err)
 {
     struct reduced r;
     if (reduced_init(&r, call, call->inputs[0]->dtype, err) != 0)
         return -1;
     if (r.elements == 0) {
         reduced_release(&r);
-        return replay_mismatch(call, err, "there is no maximum of nothing");
+        return replay_mismatch(call, err, "there is no largest or smallest of nothing");
     }
-    replay_reduce(call->inputs[0], r.dims, REPLAY_MAX, NULL, r.values);
+    replay_reduce(call->inputs[0], r.dims, sign > 0 ? REPLAY_MAX : REPLAY_MIN, NULL, r.values);
     return reduced_finish(&r, 1, ret);
+}
+
+int replay_AMAX(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return extreme(call, 1, ret, err);
+}
+
+int replay_AMIN(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return extreme(call, -1, ret, err);
 }
 
 int replay_ANY(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
@@ -220,4 +249,24 @@ int replay_ANY(const struct replay_call *call, struct tensor **ret, struct h5pt_
     for (int64_t i = 0; status == 0 && i < (*ret)->count; i++)
         (*ret)->data[i] = (*ret)->data[i] != 0 ? 1.0f : 0.0f;
     return status;
+}
+
+int replay_ALL(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    struct reduced r;
+    if (reduced_init(&r, call, DTYPE_BOOL, err) != 0)
+        return -1;
+    struct tensor *truth = tensor_copy(call->inputs[0]);
+    if (!truth) {
+        reduced_release(&r);
+        return h5pt_fail_memory(err);
+    }
+    for (int64_t i = 0; i < truth->count; i++)
+        truth->data[i] = truth->data[i] != 0 ? 1.0f : 0.0f;
+    replay_reduce(truth, r.dims, REPLAY_SUM, NULL, r.values);
+    tensor_free(truth);
+    double elements = r.elements;
+    for (int64_t i = 0; i < r.out->count; i++)
+        r.values[i] = r.values[i] == elements ? 1.0 : 0.0;
+    return reduced_finish(&r, 1, ret);
 }

@@ -299,25 +299,47 @@ int replay_PAD_SAME(const struct replay_call *call, struct tensor **ret, struct 
     return pad(call, before, after, (float)replay_float(call, "value", 0), ret, err);
 }
 
+/* The cells start, start + step … before stop, as Python reads them. */
+struct range {
+    int64_t start, step, count;
+};
+
+static struct range range_of(int64_t size, int64_t start, int64_t stop, int64_t step)
+{
+    start = start < -size ? 0 : start < 0 ? start + size : start > size ? size : start;
+    stop = stop < -size ? 0 : stop <= 0 ? stop + size : stop > size ? size : stop;
+    return (struct range){start, step, stop > start ? (stop - start + step - 1) / step : 0};
+}
+
 int replay_SLICE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
-    const struct shape *x = &call->inputs[0]->shape;
-    int64_t before[SHAPE_MAX_RANK], after[SHAPE_MAX_RANK];
-    const char *names[2] = {"start", "stop"};
+    const struct tensor *x = call->inputs[0];
+    struct shape shape = x->shape;
+    int64_t in_steps[SHAPE_MAX_RANK], out_steps[SHAPE_MAX_RANK], at = 0;
+    static const char *const names[2] = {"start", "stop"};
     for (int i = 0; i < 2; i++) {
         const struct torch_attr *attr = torch_attr(call->node, names[i]);
-        if (!attr || attr->kind != TORCH_ATTR_INTS || attr->ints.count != x->rank)
-            return replay_mismatch(call, err, "%s must hold %d values", names[i], x->rank);
+        if (!attr || attr->kind != TORCH_ATTR_INTS || attr->ints.count != shape.rank)
+            return replay_mismatch(call, err, "%s must hold %d values", names[i], shape.rank);
     }
-    for (int i = 0; i < x->rank; i++) {
-        int64_t size = x->dims[i], start = torch_attr_at(call->node, "start", i);
-        int64_t stop = torch_attr_at(call->node, "stop", i);
-        start = start < -size ? 0 : start < 0 ? start + size : start > size ? size : start;
-        stop = stop < -size ? 0 : stop <= 0 ? stop + size : stop > size ? size : stop;
-        before[i] = -start;
-        after[i] = (stop > start ? stop : start) - size;
+    replay_strides(&x->shape, in_steps);
+    for (int i = 0; i < shape.rank; i++) {
+        int64_t step = torch_attr(call->node, "step") ? torch_attr_at(call->node, "step", i) : 1;
+        if (step < 1)
+            return replay_mismatch(call, err, "a step must be positive");
+        struct range range = range_of(x->shape.dims[i], torch_attr_at(call->node, "start", i), torch_attr_at(call->node, "stop", i), step);
+        shape.dims[i] = range.count;
+        at += range.start * in_steps[i];
+        in_steps[i] *= step;
     }
-    return pad(call, before, after, 0, ret, err);
+    struct tensor *y = replay_new(&shape, x->dtype, err);
+    if (!y)
+        return -1;
+    replay_strides(&shape, out_steps);
+    if (y->count > 0)
+        replay_copy_box(shape.rank, shape.dims, x->data + at, in_steps, y->data, out_steps);
+    *ret = y;
+    return 0;
 }
 
 int replay_CAT(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)

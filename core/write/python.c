@@ -51,7 +51,8 @@ static bool uses_functional(const struct torch_graph *g)
     for (int i = 0; i < g->node_count; i++) {
         const struct torch_op_info *info = torch_op_info(g->nodes[i].op);
         bool function = !g->nodes[i].module && info->callee;
-        if (function && (strncmp(info->callee, "F.", 2) == 0 || strchr(info->callee, '_')))
+        bool helper = function && !strchr(info->callee, '.') && strchr(info->callee, '_') && info->kind == TORCH_KIND_FUNCTION;
+        if (function && (helper || strncmp(info->callee, "F.", 2) == 0))
             return true;
     }
     return false;

@@ -22,6 +22,20 @@ static const struct {
      "    if after is not None:\n"
      "        mask = mask.tril(after)\n"
      "    return mask if before is None else mask.triu(-before)\n"},
+    {TORCH_RGB_TO_HSV,
+     "\n\n"
+     "def rgb_to_hsv(x: torch.Tensor, dim: int) -> torch.Tensor:\n"
+     "    \"\"\"Hue, saturation and value, each in 0..1, of red, green and blue along `dim`.\"\"\"\n"
+     "    r, g, b = x.unbind(dim)\n"
+     "    value = x.amax(dim)\n"
+     "    spread = value - x.amin(dim)\n"
+     "    grey = spread <= 0\n"
+     "    safe = torch.where(grey, torch.ones_like(spread), spread)\n"
+     "    blue = (r - g) / safe + 4\n"
+     "    hue = torch.where(r == value, (g - b) / safe, torch.where(g == value, (b - r) / safe + 2, blue)) / 6\n"
+     "    hue = torch.where(grey, torch.zeros_like(hue), torch.where(hue < 0, hue + 1, hue))\n"
+     "    saturation = torch.where(value > 0, spread / value, torch.zeros_like(value))\n"
+     "    return torch.stack((hue, saturation, value), dim)\n"},
     {TORCH_SPARSEMAX,
      "\n\n"
      "def sparsemax(x: torch.Tensor, dim: int) -> torch.Tensor:\n"

@@ -140,7 +140,8 @@ static void add_slice(struct strbuf *out, const struct python_printer *p, const 
 {
     const struct torch_attr *start = torch_attr(node, "start"), *stop = torch_attr(node, "stop");
     int count = start && start->kind == TORCH_ATTR_INTS ? start->ints.count : 0;
-    while (count > 1 && start->ints.v[count - 1] == 0 && stop->ints.v[count - 1] == 0)
+    const struct torch_attr *step = torch_attr(node, "step");
+    while (count > 1 && start->ints.v[count - 1] == 0 && stop->ints.v[count - 1] == 0 && (!step || step->ints.v[count - 1] == 1))
         count--;
     add_operand(out, p, node, 0);
     strbuf_add(out, "[");
@@ -151,6 +152,8 @@ static void add_slice(struct strbuf *out, const struct python_printer *p, const 
         strbuf_add(out, ":");
         if (stop->ints.v[i])
             strbuf_addf(out, "%lld", (long long)stop->ints.v[i]);
+        if (step && step->ints.v[i] != 1)
+            strbuf_addf(out, ":%lld", (long long)step->ints.v[i]);
     }
     strbuf_add(out, "]");
 }
@@ -163,6 +166,26 @@ static void add_select(struct strbuf *out, const struct python_printer *p, const
     for (int64_t i = 0; i < torch_attr_int(node, "dim"); i++)
         strbuf_add(out, ":, ");
     strbuf_addf(out, "%lld]", (long long)torch_attr_int(node, "index"));
+}
+
+/* x <operator> value, or value <operator> x. */
+static void add_with_number(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    const struct torch_attr *value = torch_attr(node, "value"), *reflected = torch_attr(node, "reflected");
+    bool first = reflected && reflected->i;
+    bool negative = first && value && (value->kind == TORCH_ATTR_INT ? value->i < 0 : value->f < 0); /* -2 ** x is -(2 ** x) */
+    if (!first)
+        add_operand(out, p, node, 0);
+    else if (value) {
+        strbuf_add(out, negative ? "(" : "");
+        add_value(out, value, "");
+        strbuf_add(out, negative ? ")" : "");
+    }
+    strbuf_addf(out, " %s ", torch_op_info(node->op)->callee);
+    if (first)
+        add_operand(out, p, node, 0);
+    else if (value)
+        add_value(out, value, "");
 }
 
 static void add_special(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
@@ -178,6 +201,14 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
     case TORCH_SELECT:
         add_select(out, p, node);
         break;
+    case TORCH_INDEX_SELECT: /* x[:, :, indices] */
+        add_operand(out, p, node, 0);
+        strbuf_add(out, "[");
+        for (int64_t i = 0; i < torch_attr_int(node, "dim"); i++)
+            strbuf_add(out, ":, ");
+        strbuf_addf(out, "%s]", operand(p, node, 1));
+        break;
+    case TORCH_STACK:
     case TORCH_CAT:
         strbuf_addf(out, "%s((", info->callee);
         add_operands(out, p, node);
@@ -190,10 +221,15 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
         add_operands(out, p, node);
         strbuf_add(out, ")");
         break;
+    case TORCH_SORT:
+    case TORCH_TOPK_VALUES:
+    case TORCH_TOPK_INDICES:
+        strbuf_addf(out, "%s(%s", info->callee, operand(p, node, 0));
+        add_attributes(out, node, "", false);
+        strbuf_add(out, node->op == TORCH_TOPK_INDICES ? ").indices" : ").values");
+        break;
     default: /* x <operator> value */
-        add_operand(out, p, node, 0);
-        strbuf_addf(out, " %s ", info->callee);
-        strbuf_add_double(out, torch_attr_float(node, "value"));
+        add_with_number(out, p, node);
         break;
     }
 }

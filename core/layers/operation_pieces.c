@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small pieces of torch that several operations are made of. */
+#include "layers/compose.h"
+#include "layers/operation.h"
+
+struct lowered lower_input_plain(struct lowering *l, const struct keras_call *call, int index)
+{
+    struct lowered x = lower_input(l, call, index);
+    return x.layout.flat_rank ? lower_input_keras(l, call, index) : x;
+}
+
+/* How many of start, start + step … lie in front of `stop`; DIM_UNKNOWN for an unknown size. */
+static int64_t range_size(int64_t size, int64_t start, int64_t stop, int64_t step)
+{
+    if (size < 0)
+        return DIM_UNKNOWN;
+    start = start < -size ? 0 : start < 0 ? start + size : start > size ? size : start;
+    stop = stop < -size ? 0 : stop <= 0 ? stop + size : stop > size ? size : stop;
+    return stop > start ? (stop - start + step - 1) / step : 0;
+}
+
+struct lowered lower_range(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, int64_t start,
+                           int64_t stop, int64_t step)
+{
+    struct shape shape = lower_shape(l, x.id);
+    int64_t starts[SHAPE_MAX_RANK] = {0}, stops[SHAPE_MAX_RANK] = {0}, steps[SHAPE_MAX_RANK];
+    if (start == 0 && step == 1 && (stop == 0 || stop == shape.dims[dim]))
+        return x;
+    for (int i = 0; i < shape.rank; i++)
+        steps[i] = 1;
+    starts[dim] = start;
+    stops[dim] = stop == shape.dims[dim] ? 0 : stop;
+    steps[dim] = step;
+    struct torch_attr attrs[] = {attr_list(l, "start", shape.rank, starts), attr_list(l, "stop", shape.rank, stops),
+                                 attr_list(l, "step", shape.rank, steps)};
+    shape.dims[dim] = range_size(shape.dims[dim], start, stop, step);
+    return lower_one(l, call, TORCH_SLICE, x, shape, x.layout, lower_dtype(l, x.id), step == 1 ? 2 : 3, attrs);
+}
+
+struct lowered lower_flip(struct lowering *l, const struct keras_call *call, struct lowered x, int count, const int64_t *dims)
+{
+    struct torch_attr attr = attr_list(l, "dims", count, dims);
+    return lower_one(l, call, TORCH_FLIP, x, lower_shape(l, x.id), x.layout, lower_dtype(l, x.id), 1, &attr);
+}
+
+struct lowered lower_select(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, int64_t index)
+{
+    struct shape shape = lower_shape(l, x.id);
+    struct torch_attr attrs[] = {attr_int("dim", dim), attr_int("index", index)};
+    for (int i = dim; i + 1 < shape.rank; i++)
+        shape.dims[i] = shape.dims[i + 1];
+    shape.rank--;
+    return lower_one(l, call, TORCH_SELECT, x, shape, layout_keras(shape.rank), lower_dtype(l, x.id), 2, attrs);
+}
+
+struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int count, const struct lowered *x, int dim)
+{
+    struct shape shape = lower_shape(l, x[0].id);
+    int ids[NODE_MAX_INPUTS];
+    struct torch_attr attr = attr_int("dim", dim);
+    shape.dims[dim] = 0;
+    for (int i = 0; i < count; i++) {
+        int64_t size = lower_shape(l, x[i].id).dims[dim];
+        ids[i] = x[i].id;
+        shape.dims[dim] = size < 0 || shape.dims[dim] < 0 ? DIM_UNKNOWN : shape.dims[dim] + size;
+    }
+    int id = lower_node(l, call, &(struct node_spec){
+                                     .op = TORCH_CAT,
+                                     .input_count = count,
+                                     .inputs = ids,
+                                     .attr_count = 1,
+                                     .attrs = &attr,
+                                     .shape = shape,
+                                     .dtype = lower_dtype(l, x[0].id),
+                                 });
+    return (struct lowered){id, x[0].layout};
+}
+
+struct lowered lower_transpose(struct lowering *l, const struct keras_call *call, struct lowered x, const int *axes)
+{
+    int64_t dims[SHAPE_MAX_RANK];
+    struct shape in = lower_shape(l, x.id);
+    for (int i = 0; i < in.rank; i++)
+        dims[i] = axes[i];
+    if (axes_identity(in.rank, axes))
+        return x;
+    struct torch_attr attr = attr_list(l, "dims", in.rank, dims);
+    return lower_one(l, call, TORCH_PERMUTE, x, shape_permute(&in, axes), layout_keras(in.rank), lower_dtype(l, x.id), 1, &attr);
+}
+
+struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, const char *equation, struct lowered x,
+                            struct lowered y, struct shape shape, enum dtype dtype)
+{
+    struct torch_attr attr = attr_text_copy(l, "equation", equation);
+    int id = lower_node(l, call, &(struct node_spec){
+                                     .op = TORCH_EINSUM,
+                                     .input_count = 2,
+                                     .inputs = (int[]){x.id, y.id},
+                                     .attr_count = 1,
+                                     .attrs = &attr,
+                                     .shape = shape,
+                                     .dtype = dtype,
+                                 });
+    return (struct lowered){id, layout_keras(shape.rank)};
+}
