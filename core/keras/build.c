@@ -367,7 +367,8 @@ struct keras_call *build_call(struct builder *b, struct keras_layer *layer, stru
         return NULL;
     call->id = model->call_count;
     model->calls[model->call_count++] = call;
-    if (infer_outputs(b, call, mask) < 0 || build_check_removed(b, call) < 0 || build_remove_masks(b, call) < 0)
+    if (infer_outputs(b, call, mask) < 0)
         return NULL;
+    build_remove_masks(b, call);
     return call;
 }

@@ -26,10 +26,8 @@ int build_autocast(struct builder *b, struct keras_call *call);
  * cannot. `given`: the mask that the call gives for its first input although its class takes none, or NULL. */
 bool build_output_masked(struct builder *b, const struct keras_call *call, const struct shape *output,
                          const struct keras_value *given);
-/* MultiHeadAttention of Keras 3 takes the masks off its inputs when it runs: who runs later sees none. A refusal where the file
- * does not tell which of two calls runs first. Called for every call that was made, in this order. -1: b->err. */
-int build_check_removed(struct builder *b, const struct keras_call *call);
-int build_remove_masks(struct builder *b, const struct keras_call *call);
+/* MultiHeadAttention of Keras 3 takes the masks off its inputs when it runs: calls that run later see none. */
+void build_remove_masks(struct builder *b, const struct keras_call *call);
 
 /* Binds the weights of every called layer. -1: b->err. */
 int bind_weights(struct builder *b, struct network *root);

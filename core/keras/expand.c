@@ -20,6 +20,8 @@ struct node {
     int value_count;
     struct keras_value **values;
     struct node *below; /* on the stack */
+    int depth;          /* calls between this one and an output, at most; see run_in_order */
+    bool listed;        /* among those that an output needs */
 };
 
 /* One call of a functional network. */
@@ -229,6 +231,8 @@ static void check_arguments(struct builder *b, struct node *node, const struct l
 
 static int read_node(struct builder *b, struct node *node)
 {
+    if (node->arguments)
+        return 0;
     const json_t *json = json_array_get(node->entry->nodes, node->index);
     struct ref_collector collector = {b, node};
     bool keras3 = json_is_object(json) && json_object_get(json, "args");
@@ -382,6 +386,127 @@ static int run_node(struct builder *b, const struct instance *instance, struct n
     return 0;
 }
 
+/* ---- the order in which Keras runs nodes ---- */
+
+/* Nodes, each behind those that it needs or the other way round. */
+struct node_list {
+    size_t count, capacity;
+    struct node **nodes;
+};
+
+static int list_node(struct builder *b, struct node_list *list, struct node *node)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? list->capacity * 2 : 64;
+        struct node **nodes = ARENA_ARRAY(b->arena, struct node *, capacity);
+        if (!nodes)
+            return h5pt_fail_memory(b->err);
+        if (list->count)
+            memcpy(nodes, list->nodes, list->count * sizeof *nodes);
+        list->nodes = nodes;
+        list->capacity = capacity;
+    }
+    list->nodes[list->count++] = node;
+    return 0;
+}
+
+/* Appends what `target` needs and is not listed yet, and itself, last. */
+static int list_needed(struct builder *b, const struct instance *instance, struct node *target, struct node_list *list)
+{
+    struct node *stack = NULL, *needed = target;
+    while (needed || stack) {
+        if (needed && !needed->listed && needed->state == NODE_NEW) {
+            if (read_node(b, needed) < 0)
+                return -1;
+            needed->listed = true;
+            needed->below = stack;
+            stack = needed;
+        }
+        needed = NULL;
+        if (!stack)
+            break;
+        if (stack->next < stack->ref_count) {
+            needed = locate(b, instance, &stack->refs[stack->next++], false);
+            continue;
+        }
+        stack->next = 0;
+        if (list_node(b, list, stack) < 0)
+            return -1;
+        stack = stack->below;
+    }
+    return 0;
+}
+
+/* Moves the nodes to `ret` by falling depth, those of equal depth in the order in which they are first met on the way from the
+ * outputs. All calls of a layer count as deep as the deepest before them. */
+static int sort_by_depth(struct builder *b, const struct instance *instance, const struct node_list *list, struct node_list *ret)
+{
+    struct node_list met = {0};
+    int *layers = ARENA_ARRAY(b->arena, int, instance->network->layer_count + 1), deepest = 0;
+    if (!layers)
+        return h5pt_fail_memory(b->err);
+    for (size_t i = 0; i < list->count; i++)
+        list->nodes[i]->listed = false;
+    for (size_t i = list->count; i-- > 0;) {
+        struct node *node = list->nodes[i];
+        int *layer = &layers[node->entry - instance->network->layers];
+        if (!node->listed && list_node(b, &met, node) < 0)
+            return -1;
+        node->listed = true;
+        node->depth = *layer = node->depth > *layer ? node->depth : *layer;
+        deepest = node->depth > deepest ? node->depth : deepest;
+        for (int k = 0; k < node->ref_count; k++) {
+            struct node *needed = locate(b, instance, &node->refs[k], false);
+            if (!needed || needed->state != NODE_NEW)
+                continue;
+            if (!needed->listed && list_node(b, &met, needed) < 0)
+                return -1;
+            needed->listed = true;
+            needed->depth = needed->depth > node->depth ? needed->depth : node->depth + 1;
+        }
+    }
+    /* by counting: `first` of each depth */
+    size_t *first = ARENA_ARRAY(b->arena, size_t, (size_t)deepest + 2);
+    ret->nodes = ARENA_ARRAY(b->arena, struct node *, met.count + 1);
+    if (!first || !ret->nodes)
+        return h5pt_fail_memory(b->err);
+    for (size_t i = 0; i < met.count; i++)
+        first[deepest - met.nodes[i]->depth + 1]++;
+    for (int depth = 0; depth < deepest; depth++)
+        first[depth + 1] += first[depth];
+    for (size_t i = 0; i < met.count; i++)
+        ret->nodes[first[deepest - met.nodes[i]->depth]++] = met.nodes[i];
+    ret->count = met.count;
+    return 0;
+}
+
+/* A layer that changes what runs after it. */
+static bool order_matters(const struct network *network)
+{
+    bool matters = false;
+    for (size_t i = 0; !matters && i < network->layer_count; i++)
+        matters = network->layers[i].nested ? order_matters(network->layers[i].nested)
+                                            : strcmp(network->layers[i].class_name, "MultiHeadAttention") == 0;
+    return matters;
+}
+
+/* Runs what the outputs need as Keras 3 does. */
+static int run_in_order(struct builder *b, const struct instance *instance, const struct node *out)
+{
+    struct node_list needed = {0}, sorted = {0};
+    for (int i = 0; i < out->ref_count; i++) {
+        struct node *node = locate(b, instance, &out->refs[i], true);
+        if (node && list_needed(b, instance, node, &needed) < 0)
+            return -1;
+    }
+    if (sort_by_depth(b, instance, &needed, &sorted) < 0)
+        return -1;
+    for (size_t i = 0; i < sorted.count; i++)
+        if (run_node(b, instance, sorted.nodes[i]) < 0)
+            return -1;
+    return 0;
+}
+
 /* ---- networks ---- */
 
 static int instance_init(struct builder *b, struct network *network, struct instance *ret)
@@ -450,6 +575,8 @@ static int expand_functional(struct builder *b, struct network *network, struct 
     struct value_list outputs = {out.ref_count, ARENA_ARRAY(b->arena, struct keras_value *, (size_t)out.ref_count + 1)};
     if (!outputs.values)
         return h5pt_fail_memory(b->err);
+    if (b->model->version.major >= 3 && order_matters(network) && run_in_order(b, &instance, &out) < 0)
+        return -1;
     for (int i = 0; i < out.ref_count; i++) {
         struct node *node = locate(b, &instance, &out.refs[i], true);
         if (node && run_node(b, &instance, node) < 0)

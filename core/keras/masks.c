@@ -60,77 +60,11 @@ bool build_output_masked(struct builder *b, const struct keras_call *call, const
     return given || layer_mask(call->mask_of, 0) >= 0 || call->inputs[0]->masked;
 }
 
-/* Whether `call` needs what `other`, made before it, gives. */
-static int depends_on(struct builder *b, const struct keras_call *call, const struct keras_call *other, bool *ret)
-{
-    size_t span = (size_t)(call->id - other->id) + 1, pending = 0;
-    bool *seen = ARENA_ARRAY(b->arena, bool, span);
-    const struct keras_call **stack = ARENA_ARRAY(b->arena, const struct keras_call *, span);
-    if (!seen || !stack)
-        return h5pt_fail_memory(b->err);
-    stack[pending++] = call;
-    while (pending) {
-        const struct keras_call *top = stack[--pending];
-        for (int i = 0; i < top->input_count; i++) {
-            const struct keras_call *next = top->inputs[i]->call;
-            if (!next || next->id < other->id || seen[next->id - other->id])
-                continue;
-            seen[next->id - other->id] = true;
-            stack[pending++] = next;
-        }
-    }
-    *ret = seen[0];
-    return 0;
-}
-
-static bool minds_masks(const struct keras_call *call)
-{
-    return call->layer->class && (call->layer->class->flags & (LAYER_TAKES_MASK | LAYER_KEEPS_MASK));
-}
-
-static void refuse_order(struct builder *b, const struct keras_call *taker, const struct keras_call *other)
-{
-    findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, other->layer->path, "mask",
-                 "%s takes the mask off its inputs when it runs, and %s does or does not see it, depending on which Keras runs first",
-                 taker->layer->path, other->layer->path);
-}
-
-int build_check_removed(struct builder *b, const struct keras_call *call)
-{
-    for (int i = 0; minds_masks(call) && i < call->input_count; i++) {
-        const struct keras_call *taker = call->inputs[i]->unmasked_by;
-        bool after = true;
-        if (taker && depends_on(b, call, taker, &after) < 0)
-            return -1;
-        if (!after)
-            refuse_order(b, taker, call);
-    }
-    return 0;
-}
-
-int build_remove_masks(struct builder *b, const struct keras_call *call)
+void build_remove_masks(struct builder *b, const struct keras_call *call)
 {
     int count = layer_tensor_count(call->input_count, call->mask_of);
-    if (b->model->version.major < 3 || !is_class(call, "MultiHeadAttention"))
-        return 0;
-    for (int i = 0; i < count; i++) {
-        struct keras_value *value = call->inputs[i];
-        if (!value->masked)
-            continue;
-        value->masked = false;
-        value->unmasked_by = call;
-        for (int k = value->call ? value->call->id : 0; k < call->id; k++) {
-            const struct keras_call *other = b->model->calls[k];
-            bool uses = false, before = true;
-            for (int n = 0; minds_masks(other) && n < other->input_count; n++)
-                uses = uses || other->inputs[n] == value;
-            if (uses && depends_on(b, call, other, &before) < 0)
-                return -1;
-            if (!before)
-                refuse_order(b, call, other);
-        }
-    }
-    return 0;
+    for (int i = 0; b->model->version.major >= 3 && is_class(call, "MultiHeadAttention") && i < count; i++)
+        call->inputs[i]->masked = false;
 }
 
 /* Calls an operation, or a layer without weights, on some tensors. `config` and `args` are new references. NULL: b->err, or a

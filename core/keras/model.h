@@ -74,7 +74,6 @@ struct keras_value {
     enum dtype dtype;
     bool masked; /* carries a Keras mask */
     struct keras_value *mask; /* the mask, once a layer has asked for it */
-    const struct keras_call *unmasked_by; /* the call that took the mask off, or NULL */
     bool bad;    /* made by a layer that was refused: nothing is known about it */
     struct keras_call *call;
     int index; /* among the outputs of call */

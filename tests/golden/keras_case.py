@@ -30,7 +30,7 @@ def random_weight(rng, layer, name, shape):
         return rng.uniform(-0.1, 0.1, shape)
     if name == "vector_u":  # SpectralNormalization needs it in training only
         return rng.normal(0, 1, shape)
-    if name == "embeddings":
+    if name in ("embeddings", "reverse_embeddings", "scale", "concat_score_weight"):
         return rng.normal(0, 1, shape)
     if name == "alpha":
         return rng.uniform(0.1, 0.5, shape)
@@ -77,11 +77,12 @@ def check_file(path, inputs, outputs):
         np.testing.assert_allclose(again, y, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
-def save(stem, model, inputs, outputs, **more):
-    """Write STEM.h5 and STEM.io.npz: arrays in0.., out0.. in Keras layout and `meta`, a JSON string."""
+def save(stem, model, inputs, outputs, reload=True, **more):
+    """Write STEM.h5 and STEM.io.npz: arrays in0.., out0.. in Keras layout and `meta`, a JSON string.  `reload` is False where
+    this Keras cannot read back what it wrote, or reads it back as another model."""
     os.makedirs(os.path.dirname(stem) or ".", exist_ok=True)
     model.save(stem + ".h5")
-    if outputs:
+    if outputs and reload:
         check_file(stem + ".h5", inputs, outputs)
     meta = {
         "expect": "convert",

@@ -338,6 +338,141 @@ def instance_normalization_of_keras_contrib():
     y = InstanceNormalization(axis=1)(layers.Permute((3, 1, 2))(x))
     return keras.Model(image, [InstanceNormalization(epsilon=0.05)(layers.Conv2D(2, 2)(x)), y])
 
+def ids_with_padding():
+    """Ids of which 0 is padding: none, in front, in the middle, behind, everywhere."""
+    return np.array([[1, 2, 3, 4, 5], [0, 0, 3, 1, 2], [4, 0, 2, 0, 1], [5, 6, 1, 0, 0], [0, 0, 0, 0, 0]], "int32")
+
+
+@case("attention_masked", reload=False, notes="padding through attention of every kind, a row that is all padding included")
+def attention_masked():
+    ids, other = keras.Input((5,), dtype="int32"), keras.Input((5,), dtype="int32")
+    query = layers.Embedding(7, 4, mask_zero=True, name="query_tokens")(ids)
+    value = layers.Embedding(7, 4, mask_zero=True)(other)  # Keras 3 takes its mask off when MultiHeadAttention runs
+    plain = layers.Embedding(7, 4)(ids)
+    outputs = [
+        layers.Attention(use_scale=True)([query, value]),
+        layers.Attention(score_mode="concat")([plain, value, query]),
+        *layers.AdditiveAttention()([query, value], return_attention_scores=True, use_causal_mask=True),
+        layers.MultiHeadAttention(2, 3, name="query_first")(plain, value),
+        layers.MultiHeadAttention(2, 3, value_dim=2, output_shape=(2, 3))(plain, value, use_causal_mask=True),
+        *layers.MultiHeadAttention(2, 3)(plain, value, return_attention_scores=True),
+    ]
+    return keras.Model([ids, other], outputs), [ids_with_padding(), ids_with_padding()[::-1].copy()]
+
+
+@case("attention_masked_query", reload=False, notes="query, value and key with padding each; the pooling behind takes the mask of the query")
+def attention_masked_query():
+    inputs = [keras.Input((5,), dtype="int32") for _ in range(3)]
+    query, value, key = (layers.Embedding(7, 4, mask_zero=True)(x) for x in inputs)
+    x = layers.MultiHeadAttention(2, 2)(query, value, key)
+    pooled = layers.GlobalAveragePooling1D()(x)
+    ids = ids_with_padding()[:4]
+    return keras.Model(inputs, [x, pooled]), [ids, ids[::-1].copy(), ids[[1, 0, 3, 2]].copy()]
+
+
+@case("attention_axes", notes="attention along one or both of two axes, with scores")
+def attention_axes():
+    image = keras.Input((3, 4, 5))
+    outputs = []
+    for axes in (1, 2, (1, 2), (2, 1)):
+        x, scores = layers.MultiHeadAttention(2, 3, attention_axes=axes)(image, image, return_attention_scores=True)
+        outputs += [x, scores, layers.MultiHeadAttention(1, 2, attention_axes=axes)(image, image)]
+    return keras.Model(image, outputs)
+
+
+@case("masks_merged", reload=False, only="keras3", notes="merging layers of Keras 3 leave out what a mask hides")
+def masks_merged():
+    a, b = keras.Input((5,), dtype="int32"), keras.Input((5,), dtype="int32")
+    masked = [layers.Embedding(7, 4, mask_zero=True)(x) for x in (a, b)]
+    plain = layers.Embedding(7, 4)(a)
+    outputs = []
+    for kind in (layers.Multiply, layers.Maximum, layers.Minimum):
+        for tensors in (masked, [masked[0], plain], [plain, masked[1]], [*masked, plain], [plain, *masked], [masked[1], masked[0], masked[1]]):
+            x = kind()(tensors)
+            outputs += [x, layers.Attention()([plain, x])]
+    for kind in (layers.Add(), layers.Subtract(), layers.Concatenate(axis=1), layers.Concatenate()):
+        x = kind(masked)
+        outputs += [x, layers.Attention()([layers.Dense(x.shape[-1])(plain), x])]
+    x = layers.Average()([masked[0], plain])
+    outputs.append(layers.Attention()([plain, x]))
+    x = layers.Concatenate()([masked[0], plain])
+    outputs.append(layers.Attention()([x, x]))
+    return keras.Model([a, b], outputs), [ids_with_padding(), ids_with_padding()[::-1].copy()]
+
+
+@case("masks_merged_before", only="tfkeras", notes="merging layers of tf.keras keep steps that all keep")
+def masks_merged_before():
+    a, b = keras.Input((5,), dtype="int32"), keras.Input((5,), dtype="int32")
+    masked = [layers.Embedding(7, 4, mask_zero=True)(x) for x in (a, b)]
+    plain = layers.Embedding(7, 4)(a)
+    outputs = []
+    for kind in (layers.Multiply(), layers.Maximum(), layers.Add(), layers.Average(), layers.Concatenate()):
+        for tensors in (masked, [masked[0], plain]):
+            x = kind(tensors)
+            outputs += [x, layers.Attention()([layers.Dense(x.shape[-1])(plain), x]), layers.GlobalAveragePooling1D(keepdims=True)(x)]
+    x = layers.Concatenate(axis=1)(masked)
+    outputs += [layers.Attention()([plain, x]), layers.GlobalAveragePooling1D()(x)]
+    # every sample keeps a step that both keep, or pooling has nothing to divide by
+    return keras.Model([a, b], outputs), [ids_with_padding()[:4], ids_with_padding()[[0, 2, 1, 0]]]
+
+
+@case("masks_taken_off", reload=False, only="keras3", notes="MultiHeadAttention takes the masks off its inputs: Add sees one mask only and gives none")
+def masks_taken_off():
+    ids = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(7, 4, mask_zero=True)(ids)
+    outputs = []
+    for _ in range(2):
+        x = layers.LayerNormalization()(layers.Add()([x, layers.MultiHeadAttention(2, 2)(x, x)]))
+        outputs.append(x)
+    x = layers.Embedding(7, 4, mask_zero=True)(ids)
+    for depth in range(4):  # beside it, at all distances from the output
+        y = layers.Attention()([x, x])
+        for _ in range(depth):
+            y = layers.Dense(4)(y)
+        outputs.append(y)
+        outputs.append(layers.Dense(4)(layers.MultiHeadAttention(2, 2)(layers.Dense(4)(x), x)))
+    return keras.Model(ids, outputs), [ids_with_padding()]
+
+
+@case("masks_given", reload=False, notes="masks as arguments: of softmax, attention, pooling, and of layers that only hand them on")
+def masks_given():
+    x, kept = keras.Input((5, 4)), keras.Input((5,), dtype="bool")
+    cells, pairs = keras.Input((5, 4), dtype="bool"), keras.Input((5, 5), dtype="bool")
+    normed = layers.BatchNormalization()(x, mask=kept)
+    outputs = [
+        layers.Softmax()(x, mask=cells),
+        layers.Softmax(axis=1)(x, mask=cells),
+        layers.GlobalAveragePooling1D()(x, mask=kept),
+        layers.GlobalAveragePooling1D()(normed),
+        layers.Attention()([x, x], mask=[kept, kept]),
+        layers.Attention()([x, normed]),
+        layers.MultiHeadAttention(2, 3)(x, x, attention_mask=pairs),
+        layers.MultiHeadAttention(2, 3, dropout=0.3)(x, x, attention_mask=pairs, use_causal_mask=True),
+    ]
+    rng = np.random.default_rng(5)
+    given = [rng.normal(size=(3, 5, 4)).astype("float32")] + [rng.random(shape) < 0.6 for shape in ((3, 5), (3, 5, 4), (3, 5, 5))]
+    for mask in given[2:]:
+        mask[2] = False
+    return keras.Model([x, kept, cells, pairs], outputs), given
+
+
+@case("attention_grouped", reload=False, only="keras3", notes="windows, gates and groups of heads, with padding")
+def attention_grouped():
+    ids, other = keras.Input((5,), dtype="int32"), keras.Input((6,), dtype="int32")
+    x = layers.Embedding(7, 4, mask_zero=True)(ids)
+    y = layers.Embedding(7, 4, mask_zero=True)(other)
+    outputs = [
+        layers.GroupQueryAttention(3, 4, 2, sliding_window=2)(x, y),
+        layers.GroupQueryAttention(3, 4, 1, use_gate=True, dropout=0.1)(x, y, use_causal_mask=True),
+        *layers.GroupQueryAttention(2, 6, 2, use_gate=True, use_bias=False)(x, y, return_attention_scores=True),
+    ]
+    x = layers.Embedding(7, 4)(ids)
+    outputs += [
+        layers.MultiHeadAttention(2, 3, sliding_window=2, use_gate=True)(x, y, use_causal_mask=True),
+        *layers.MultiHeadAttention(2, 3, sliding_window=3)(x, x, return_attention_scores=True),
+    ]
+    return keras.Model([ids, other], outputs), [ids_with_padding(), np.pad(ids_with_padding()[::-1], ((0, 0), (1, 0)), constant_values=6)]
+
 
 def random_input(rng, tensor):
     shape = [3, *[6 if d is None else d for d in tensor.shape[1:]]]
@@ -351,9 +486,9 @@ def make(name, seed, out):
     function, meta = CASES[name]
     rng = np.random.default_rng([seed, *name.encode()])
     keras.backend.clear_session()
-    model = function()
+    made = function()
+    model, inputs = made if isinstance(made, tuple) else (made, [random_input(rng, t) for t in made.inputs])
     randomise(model, rng)
-    inputs = [random_input(rng, t) for t in model.inputs]
     outputs = [] if meta.get("expect") == "refuse" else run(model, inputs)
     if not all(np.isfinite(y).all() and y.std() > 1e-3 for y in outputs):
         sys.exit("make_cases.py: %s: an output is not finite, or constant" % name)
