@@ -253,7 +253,7 @@ static int infer_outputs(struct builder *b, struct keras_call *call, struct kera
         return h5pt_fail_memory(b->err);
     for (int i = 0; i < call->input_count; i++) {
         shapes[i] = call->inputs[i]->shape;
-        dtypes[i] = dtype_is_float(call->inputs[i]->dtype) ? DTYPE_F32 : call->inputs[i]->dtype;
+        dtypes[i] = layer_dtype(call->inputs[i]->dtype);
     }
     struct layer_shape s = {
         .layer = call->layer,

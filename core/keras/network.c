@@ -223,6 +223,13 @@ static size_t guess_offset(long long least, long long most, size_t nodes, size_t
     return usual;
 }
 
+/* Keras 3.2 wrote node index 0 for every reference; with a layer called more than once the graph is lost. */
+static void refuse_lost_indices(struct builder *b, const struct network_layer *entry)
+{
+    findings_add(b->refusals, H5PT_GRAPH_INVALID, entry->name, "inbound_nodes",
+                 "Keras 3.2 does not store which call of a shared layer is meant; save the model with 3.3 or later");
+}
+
 static int find_offsets(struct builder *b, struct network *network)
 {
     size_t n = network->layer_count;
@@ -240,6 +247,10 @@ static int find_offsets(struct builder *b, struct network *network)
     bool keras3 = b->model->version.major >= 3;
     for (size_t i = 0; i < n; i++) {
         struct network_layer *entry = &network->layers[i];
+        /* An architecture does not say which Keras 3 it is from; then a call that nobody refers to tells. */
+        if (keras3 && entry->node_count > 1 &&
+            (b->model->version.minor == 2 || (b->model->version.minor == 0 && inner.most[i] <= 0 && outer.most[i] <= 0)))
+            refuse_lost_indices(b, entry);
         if (!entry->nested)
             continue;
         if (!keras3) { /* one way of counting in the whole file */
@@ -253,17 +264,6 @@ static int find_offsets(struct builder *b, struct network *network)
             guess_offset(outer.least[i], outer.most[i], entry->node_count, entry->nested->sequential ? 0 : 1);
     }
     return 0;
-}
-
-/* Keras 3.2 wrote node index 0 for every reference; with a layer called more than once the graph is lost. */
-static void refuse_lost_indices(struct builder *b, const struct network *network)
-{
-    if (b->model->version.major != 3 || b->model->version.minor != 2)
-        return;
-    for (size_t i = 0; i < network->layer_count; i++)
-        if (network->layers[i].node_count > 1)
-            findings_add(b->refusals, H5PT_GRAPH_INVALID, network->layers[i].name, "inbound_nodes",
-                         "Keras 3.2 does not store which call of a shared layer is meant; save the model with 3.3 or later");
 }
 
 struct network *network_read(struct builder *b, const json_t *entry, const struct network *parent, int depth)
@@ -305,6 +305,5 @@ struct network *network_read(struct builder *b, const json_t *entry, const struc
             return NULL;
     if (!network->sequential && find_offsets(b, network) < 0)
         return NULL;
-    refuse_lost_indices(b, network);
     return network;
 }

@@ -59,6 +59,12 @@ struct layer_shape {
     struct h5pt_error *err;
 };
 
+/* A type as layers see it. */
+static inline enum dtype layer_dtype(enum dtype dtype)
+{
+    return dtype_is_float(dtype) ? DTYPE_F32 : dtype;
+}
+
 /* Adds a weight to the declaration; dims are known. Order = Keras' order. */
 void layer_weight(struct layer_shape *s, const char *slot, int rank, const int64_t *dims);
 /* SHAPE_MISMATCH naming the layer, -1. */

@@ -13,7 +13,7 @@ int parity_infer_call(const struct keras_call *call, const struct shape *inputs,
     if (!dtypes)
         return h5pt_fail_memory(err);
     for (int i = 0; i < call->input_count; i++)
-        dtypes[i] = call->inputs[i]->dtype;
+        dtypes[i] = layer_dtype(call->inputs[i]->dtype);
     struct layer_shape s = {
         .layer = call->layer,
         .config = call->layer->config,
