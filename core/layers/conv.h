@@ -44,6 +44,7 @@ struct conv_module {
     const char *kernel; /* slot of its weight */
     struct rearrangement weight;
     bool bias; /* takes the layer's bias */
+    const char *bias_slot; /* NULL: "bias" */
     int64_t in_channels, out_channels, groups;
 };
 struct lowered conv_lower(struct lowering *l, const struct keras_call *call, struct lowered x,

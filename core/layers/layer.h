@@ -20,7 +20,7 @@
 
 struct lowering;
 
-enum { LAYER_MAX_OUTPUTS = 6 };
+enum { LAYER_MAX_OUTPUTS = 16 };
 
 enum layer_flag {
     LAYER_SPATIAL = 1 << 0,      /* wants (batch, channels, spatial …) in torch: convolution, pooling, up-sampling … */

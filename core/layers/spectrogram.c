@@ -30,7 +30,7 @@ static void stft_read(struct config_reader *reader, void *config, int variant)
     fft = spatial_read_count(reader, "fft_length", fft);
     c->window = (struct spatial_window){.rank = 1, .size = {frame}, .dilation = {1}};
     c->window.stride[0] = spatial_read_count(reader, "frame_step", frame > 1 ? frame / 2 : 1);
-    c->window.padding = spatial_read_padding(reader, false);
+    spatial_read_padding(reader, &c->window, false);
     c->bins = fft / 2 + 1;
     c->expand_dims = config_bool(reader, "expand_dims", false);
     (void)config_data_format(reader);
