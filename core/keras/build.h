@@ -29,6 +29,23 @@ bool build_output_masked(struct builder *b, const struct keras_call *call, const
 /* MultiHeadAttention of Keras 3 takes the masks off its inputs when it runs: calls that run later see none. */
 void build_remove_masks(struct builder *b, const struct keras_call *call);
 
+/* Calls an operation of Keras 3, or a layer without weights (its config has "trainable"), on some tensors; its path is
+ * path/suffix. `config` and `args` (see struct keras_call) are new references. NULL: b->err, or a refusal. */
+struct keras_value *build_operation(struct builder *b, const char *path, const char *class_name, const char *suffix,
+                                    struct keras_value *const *inputs, int input_count, json_t *config, json_t *args);
+
+/* TimeDistributed (time_distributed.c). Its layer or model is kept as a network of one layer. NULL: b->err. */
+struct network *time_distributed_read(struct builder *b, const json_t *entry, const char *name,
+                                      const struct network *parent, int depth);
+/* Whether the layer inside can be called on (batch, time, …) as it is. */
+bool time_distributed_is_plain(const struct network *network);
+/* What is inside is called on *ret, made of x; *mask is the mask argument of the call or NULL, and becomes the mask of x. Then
+ * each of its outputs becomes one of the TimeDistributed. -1: b->err. */
+int time_distributed_enter(struct builder *b, const struct network *network, struct keras_value *x,
+                           struct keras_value **mask, struct keras_value **ret);
+int time_distributed_leave(struct builder *b, const struct network *network, struct keras_value *x,
+                           struct keras_value *mask, struct keras_value *inside, struct keras_value **ret);
+
 /* Binds the weights of every called layer. -1: b->err. */
 int bind_weights(struct builder *b, struct network *root);
 /* The same for a file of numbered variables (bind_numbered.c). */

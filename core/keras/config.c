@@ -56,6 +56,16 @@ void config_refuse(struct config_reader *reader, enum h5pt_code code, const char
     va_end(args);
 }
 
+void config_warn(struct config_reader *reader, enum h5pt_code code, const char *key, const char *format, ...)
+{
+    va_list args;
+    if (!reader->warnings)
+        return;
+    va_start(args, format);
+    findings_addv(reader->warnings, code, reader->layer->path, key, format, args);
+    va_end(args);
+}
+
 const json_t *config_get(struct config_reader *reader, const char *key)
 {
     if (json_object_set_new(reader->seen, key, json_true()) < 0)

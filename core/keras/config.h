@@ -17,7 +17,7 @@ struct config_reader {
     struct keras_layer *layer;
     struct keras_version version;
     struct arena *arena;
-    struct findings *refusals;
+    struct findings *refusals, *warnings; /* warnings may be NULL */
     json_t *seen; /* owned: set of the keys that were read */
 };
 
@@ -57,6 +57,9 @@ void config_read_policy(struct config_reader *reader, const char **ret_mixed);
 void config_check_policy(struct config_reader *reader);
 /* Reads how the kernel is stored: with a low-rank update beside it (layer->low_rank), or quantised, which is refused. */
 void config_read_storage(struct config_reader *reader);
+/* What the person who converts should know although it is converted. */
+void config_warn(struct config_reader *reader, enum h5pt_code code, const char *key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 void config_refuse(struct config_reader *reader, enum h5pt_code code, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -321,9 +321,47 @@ static void drop_masks(struct builder *b, const struct network_layer *entry, con
     inputs->count = first;
 }
 
+static int refuse_inputs(struct builder *b, const struct network_layer *entry, int count, struct value_list *ret)
+{
+    findings_add(b->refusals, H5PT_UNSUPPORTED_CALL_ARGUMENT, entry_path(entry), "inputs",
+                 "%s takes one tensor, but is called with %d", entry->class_name, count);
+    *ret = (struct value_list){1, ARENA_ARRAY(b->arena, struct keras_value *, 1)};
+    return ret->values && (ret->values[0] = bad_value(b)) ? 0 : h5pt_fail_memory(b->err);
+}
+
+/* TimeDistributed takes one tensor, and perhaps its mask. */
+static int call_time_distributed(struct builder *b, struct network_layer *entry, struct value_list inputs,
+                                 const json_t *arguments, struct value_list *ret)
+{
+    const struct network *network = entry->nested;
+    const json_t *named = layer_argument(arguments, -1, "mask");
+    int at = layer_argument_tensor(json_is_array(named) ? json_array_get(named, 0) : named);
+    struct keras_value *mask = at == 1 && inputs.count == 2 ? inputs.values[1] : NULL, *x = inputs.values[0];
+    struct value_list inside = {1, inputs.values};
+    if (inputs.count != (mask ? 2 : 1))
+        return refuse_inputs(b, entry, inputs.count, ret);
+    if (time_distributed_is_plain(network))
+        return expand_network(b, entry->nested, inside, ret);
+    if (!(inside.values = ARENA_ARRAY(b->arena, struct keras_value *, 1)))
+        return h5pt_fail_memory(b->err);
+    if (time_distributed_enter(b, network, x, &mask, &inside.values[0]) < 0 ||
+        expand_network(b, entry->nested, inside, &inside) < 0)
+        return -1;
+    struct value_list outputs = {inside.count, ARENA_ARRAY(b->arena, struct keras_value *, (size_t)inside.count + 1)};
+    if (!outputs.values)
+        return h5pt_fail_memory(b->err);
+    for (int i = 0; i < inside.count; i++)
+        if (time_distributed_leave(b, network, x, mask, inside.values[i], &outputs.values[i]) < 0)
+            return -1;
+    *ret = outputs;
+    return 0;
+}
+
 static int call_entry(struct builder *b, struct network_layer *entry, struct value_list inputs, const json_t *arguments,
                       struct value_list *ret)
 {
+    if (entry->time_distributed)
+        return call_time_distributed(b, entry, inputs, arguments, ret);
     if (entry->nested) {
         drop_masks(b, entry, arguments, &inputs);
         return expand_network(b, entry->nested, inputs, ret);
@@ -679,7 +717,7 @@ static struct keras_layer *input_layer_of(struct builder *b, struct network *net
     struct network_layer *first = &network->layers[0];
     if (is_input(first))
         return first->layer;
-    if (!first->nested)
+    if (!first->nested || first->time_distributed)
         return make_input_layer(b, network, first);
     struct node refs = {.state = NODE_NEW};
     if (!first->nested->sequential && flat_refs(b, first->nested, first->nested->inputs, &refs) < 0)

@@ -67,16 +67,14 @@ void build_remove_masks(struct builder *b, const struct keras_call *call)
         call->inputs[i]->masked = false;
 }
 
-/* Calls an operation, or a layer without weights, on some tensors. `config` and `args` are new references. NULL: b->err, or a
- * refusal. */
-static struct keras_value *operate(struct builder *b, const struct keras_layer *origin, const char *class_name,
-                                   const char *suffix, struct keras_value **inputs, int input_count, json_t *config,
-                                   json_t *args)
+struct keras_value *build_operation(struct builder *b, const char *path, const char *class_name, const char *suffix,
+                                    struct keras_value *const *inputs, int input_count, json_t *config, json_t *args)
 {
     struct keras_layer *layer = ARENA_NEW(b->arena, struct keras_layer);
-    const char *path = arena_printf(b->arena, "%s/%s", origin->path, suffix);
+    struct keras_value **kept = ARENA_ARRAY(b->arena, struct keras_value *, (size_t)input_count + 1);
+    path = arena_printf(b->arena, "%s/%s", path, suffix);
     json_t *arguments = json_pack("{s:o, s:{}}", "args", args, "kwargs");
-    bool ok = layer && path && config && arguments && json_array_append(b->keep, config) == 0 &&
+    bool ok = layer && kept && path && config && arguments && json_array_append(b->keep, config) == 0 &&
               json_array_append(b->keep, arguments) == 0;
     json_decref(config);
     json_decref(arguments);
@@ -84,50 +82,34 @@ static struct keras_value *operate(struct builder *b, const struct keras_layer *
         h5pt_fail_memory(b->err);
         return NULL;
     }
+    for (int i = 0; i < input_count; i++)
+        kept[i] = inputs[i];
     *layer = (struct keras_layer){
         .class_name = class_name, .name = path, .path = path, .json = config, .scope = "",
         .operation = !json_object_get(config, "trainable")};
-    struct keras_call *call = build_call(b, layer, inputs, input_count, arguments);
+    struct keras_call *call = build_call(b, layer, kept, input_count, arguments);
     return call ? call->outputs[0] : NULL;
-}
-
-static struct keras_value **keep_inputs(struct builder *b, struct keras_value *first, struct keras_value *second)
-{
-    struct keras_value **inputs = ARENA_ARRAY(b->arena, struct keras_value *, 2);
-    if (!inputs) {
-        h5pt_fail_memory(b->err);
-        return NULL;
-    }
-    inputs[0] = first;
-    inputs[1] = second;
-    return inputs;
 }
 
 /* ids != 0 */
 static struct keras_value *mask_of_ids(struct builder *b, const struct keras_call *call)
 {
-    struct keras_value **inputs = keep_inputs(b, call->inputs[0], NULL);
-    return inputs ? operate(b, call->layer, "NotEqual", "mask", inputs, 1, json_object(),
-                            json_pack("[{s:i}, i]", "tensor", 0, 0))
-                  : NULL;
+    return build_operation(b, call->layer->path, "NotEqual", "mask", call->inputs, 1, json_object(),
+                           json_pack("[{s:i}, i]", "tensor", 0, 0));
 }
 
 /* any(x != mask_value, axis=-1) */
 static struct keras_value *mask_of_steps(struct builder *b, const struct keras_call *call)
 {
     json_t *value = json_object_get(call->layer->json, "mask_value");
-    struct keras_value **inputs = keep_inputs(b, call->inputs[0], NULL);
     json_t *args = json_pack("[{s:i}]", "tensor", 0);
     (void)json_array_append_new(args, value ? json_incref(value) : json_real(0));
-    if (!inputs) {
-        json_decref(args);
-        return NULL;
-    }
-    struct keras_value *differs = operate(b, call->layer, "NotEqual", "differs", inputs, 1, json_object(), args);
-    inputs = differs ? keep_inputs(b, differs, NULL) : NULL;
-    return inputs ? operate(b, call->layer, "Any", "mask", inputs, 1, json_pack("{s:[i], s:b}", "axis", -1, "keepdims", 0),
-                            json_pack("[{s:i}]", "tensor", 0))
-                  : NULL;
+    struct keras_value *differs =
+        build_operation(b, call->layer->path, "NotEqual", "differs", call->inputs, 1, json_object(), args);
+    return differs ? build_operation(b, call->layer->path, "Any", "mask", &differs, 1,
+                                     json_pack("{s:[i], s:b}", "axis", -1, "keepdims", 0),
+                                     json_pack("[{s:i}]", "tensor", 0))
+                   : NULL;
 }
 
 /* The masks of the tensors that have one, together: Keras 3 takes steps that any keeps, before that those that all keep. */
@@ -146,12 +128,11 @@ static int combined_mask(struct builder *b, const struct keras_call *call, struc
             *ret = mask ? mask : *ret;
             continue;
         }
-        struct keras_value **inputs = keep_inputs(b, *ret, mask);
         const char *suffix = arena_printf(b->arena, "mask_%d", i);
-        if (!inputs || !suffix)
+        if (!suffix)
             return h5pt_fail_memory(b->err);
-        *ret = operate(b, call->layer, operation, suffix, inputs, 2, json_object(),
-                       json_pack("[{s:i}, {s:i}]", "tensor", 0, "tensor", 1));
+        *ret = build_operation(b, call->layer->path, operation, suffix, (struct keras_value *[]){*ret, mask}, 2,
+                               json_object(), json_pack("[{s:i}, {s:i}]", "tensor", 0, "tensor", 1));
         if (!*ret)
             return -1;
     }
@@ -178,8 +159,8 @@ static int joined_mask(struct builder *b, const struct keras_call *call, struct 
         *ret = NULL;
         return 0;
     }
-    *ret = operate(b, call->layer, "Concatenate", "mask", masks, count,
-                   json_pack("{s:i, s:b}", "axis", 1, "trainable", 0), json_array());
+    *ret = build_operation(b, call->layer->path, "Concatenate", "mask", masks, count,
+                           json_pack("{s:i, s:b}", "axis", 1, "trainable", 0), json_array());
     return *ret ? 0 : -1;
 }
 

@@ -16,11 +16,13 @@ struct keras_version keras_version_parse(const char *text)
         return v;
     char *end;
     long major = strtol(text, &end, 10);
-    long minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
-    if (major < 1 || major > 1000 || minor < 0 || minor > 1000)
+    long minor = *end == '.' ? strtol(end + 1, &end, 10) : 0;
+    long patch = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
+    if (major < 1 || major > 1000 || minor < 0 || minor > 1000 || patch < 0 || patch > 1000)
         return v;
     v.major = (int)major;
     v.minor = (int)minor;
+    v.patch = (int)patch;
     v.tf = v.major == 2 && (v.minor >= 4 || strstr(text, "-tf"));
     return v;
 }

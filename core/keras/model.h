@@ -20,7 +20,7 @@ struct keras_call;
 
 /* Who wrote the file. Semantics and defaults follow it. */
 struct keras_version {
-    int major, minor; /* 2, 15; a file that does not say is Keras 1 */
+    int major, minor, patch; /* 2, 15, 0; a file that does not say is Keras 1 */
     bool tf;          /* written by tf.keras ("2.2.4-tf", "2.3.0-tf", or 2.4.0 and later 2.x) */
     bool tensorflow;  /* computed by TensorFlow; also when the file does not name its backend */
     bool theano;      /* computed by Theano */
@@ -42,7 +42,7 @@ struct keras_weight {
     double low_rank_scale;
 };
 
-enum { LAYER_MAX_WEIGHTS = 12 };
+enum { LAYER_MAX_WEIGHTS = 24 };
 
 struct keras_layer {
     const struct layer_class *class; /* NULL only while reading: refused */
@@ -89,7 +89,7 @@ struct keras_call {
      * that are not in the file (inputs, masks). Layers that have no arguments but their inputs need not look. */
     const json_t *arguments;
     /* Masks, for layers that take them, are inputs too, behind the others: mask_of[i] is the index of the mask of input i, or
-     * -1. NULL: no input has one. */
+     * -1 (also for masks). NULL: no input has one. */
     const int *mask_of;
     int id; /* 0 … model->call_count - 1 */
 };

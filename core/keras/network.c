@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "keras/network.h"
+#include "keras/build.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +161,11 @@ static int read_layer(struct builder *b, struct network *network, const json_t *
         entry->nested = network_read(b, json, network, depth + 1);
         return entry->nested ? 0 : -1;
     }
+    if (strcmp(class_name, "TimeDistributed") == 0) {
+        entry->time_distributed = true;
+        entry->nested = time_distributed_read(b, json, name, network, depth + 1);
+        return entry->nested ? 0 : -1;
+    }
     if (!json_is_object(config))
         return h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, name, "The settings of layer \"%s\" are not an object", name);
     entry->layer = layer_new(b, network, entry);
@@ -251,7 +256,7 @@ static int find_offsets(struct builder *b, struct network *network)
         if (keras3 && entry->node_count > 1 &&
             (b->model->version.minor == 2 || (b->model->version.minor == 0 && inner.most[i] <= 0 && outer.most[i] <= 0)))
             refuse_lost_indices(b, entry);
-        if (!entry->nested)
+        if (!entry->nested || entry->time_distributed)
             continue;
         if (!keras3) { /* one way of counting in the whole file */
             long long least = inner.least[i] < outer.least[i] ? inner.least[i] : outer.least[i];

@@ -21,7 +21,8 @@ struct network_layer {
     size_t node_count;    /* 1 in a Sequential */
     size_t node_offset;   /* what references to this layer count from (nested models: 1 or 0) */
     size_t output_node_offset; /* the same for references from output_layers */
-    struct network *nested;    /* when the entry is a model itself */
+    struct network *nested;    /* when the entry is a model itself, or a TimeDistributed: a network of the one inside */
+    bool time_distributed;
     struct keras_layer *layer; /* otherwise */
 };
 

@@ -109,8 +109,9 @@ int conv_parameters(struct lowering *l, const struct keras_call *call, const cha
                                      : lower_parameter(l, call, name, "weight", module->kernel, &module->weight);
     if (!module->bias)
         return 1;
-    struct rearrangement as_is = rearrange_as_is(&lower_weight(call, "bias")->shape);
-    parameters[1] = lower_parameter(l, call, name, "bias", "bias", &as_is);
+    const char *slot = module->bias_slot ? module->bias_slot : "bias";
+    struct rearrangement as_is = rearrange_as_is(&lower_weight(call, slot)->shape);
+    parameters[1] = lower_parameter(l, call, name, "bias", slot, &as_is);
     return 2;
 }
 

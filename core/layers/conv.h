@@ -46,6 +46,7 @@ struct conv_module {
     const struct tensor *constant; /* the kernel when it is no weight: (taps…, a, b), or already rearranged when `arranged` */
     bool arranged;
     bool bias; /* takes the layer's bias */
+    const char *bias_slot; /* NULL: "bias" */
     int64_t in_channels, out_channels, groups;
 };
 struct lowered conv_lower(struct lowering *l, const struct keras_call *call, struct lowered x,

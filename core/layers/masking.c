@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Masking: steps whose features all equal mask_value are set to zero (and masked: see keras/masks.c). */
+#include "layers/masking.h"
+
 #include "layers/compose.h"
 #include "layers/layer.h"
 #include "layers/lower.h"
@@ -7,6 +9,11 @@
 struct masking_config {
     double mask_value;
 };
+
+double masking_value(const void *config)
+{
+    return ((const struct masking_config *)config)->mask_value;
+}
 
 static void masking_read(struct config_reader *reader, void *config, int variant)
 {

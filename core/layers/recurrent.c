@@ -3,196 +3,267 @@
 
 #include <string.h>
 
-#include "base/words.h"
-#include "layers/activation.h"
-#include "layers/variants.h"
-
-static const char ignored_keys[] =
-    "unroll implementation use_cudnn unit_forget_bias zero_output_for_mask dropout recurrent_dropout "
-    "recurrent_initializer recurrent_regularizer recurrent_constraint reset_after input_dim input_length";
-
-int recurrent_gates(enum recurrent_cell cell)
+int recurrent_gates(enum recurrent_cell kind)
 {
-    return cell == RECURRENT_LSTM ? 4 : cell == RECURRENT_GRU ? 3 : 1;
+    return kind == RECURRENT_GRU ? 3 : kind == RECURRENT_SIMPLE ? 1 : 4;
 }
 
-int recurrent_states(enum recurrent_cell cell)
+int recurrent_states(enum recurrent_cell kind)
 {
-    return cell == RECURRENT_LSTM ? 2 : 1;
+    return kind == RECURRENT_LSTM || kind == RECURRENT_CONV_LSTM ? 2 : 1;
 }
 
-/* ---- reading ---- */
-
-static void refuse_activation(struct config_reader *reader, const char *key, const char *wanted)
+int recurrent_first_state(const struct recurrent_direction *direction, int cell)
 {
-    config_refuse(reader, H5PT_UNSUPPORTED_ACTIVATION, key,
-                  "%s is converted with %s %s only, the one that torch's recurrent modules have",
-                  reader->layer->class_name, key, wanted);
+    int count = 0;
+    for (int i = 0; i < cell; i++)
+        count += recurrent_states(direction->cells[i].kind);
+    return count;
 }
 
-static void read_activations(struct config_reader *reader, struct recurrent_config *c)
+int recurrent_state_count(const struct recurrent_direction *direction)
 {
-    enum activation_kind kind = activation_read(reader, "activation").kind;
-    if (c->cell == RECURRENT_SIMPLE) {
-        c->relu = kind == ACTIVATION_RELU;
-        if (!c->relu && kind != ACTIVATION_TANH)
-            refuse_activation(reader, "activation", "tanh or relu");
-        return;
+    return recurrent_first_state(direction, direction->cell_count);
+}
+
+bool recurrent_zeroes_late(const struct recurrent_direction *direction)
+{
+    return direction->zero_output && direction->unroll && direction->go_backwards && direction->return_sequences;
+}
+
+int recurrent_weight_count(const struct recurrent_cell_config *cell)
+{
+    return cell->use_bias ? 3 : 2;
+}
+
+bool recurrent_is_convolutional(const struct recurrent_config *config)
+{
+    return config->directions[0].cells[0].kind == RECURRENT_CONV_LSTM;
+}
+
+/* ---- inputs ---- */
+
+/* Adds the tensors of `value`, a tensor or a list of them. False when something else is there. */
+static bool add_states(const json_t *value, struct recurrent_inputs *ret)
+{
+    int index = layer_argument_tensor(value);
+    if (index >= 0 && ret->state_count < RECURRENT_MAX_STATES) {
+        ret->states[ret->state_count++] = index;
+        return true;
     }
-    if (kind != ACTIVATION_TANH)
-        refuse_activation(reader, "activation", "tanh");
-    if (activation_read(reader, "recurrent_activation").kind != ACTIVATION_SIGMOID)
-        refuse_activation(reader, "recurrent_activation", "sigmoid");
+    size_t n = json_array_size(value);
+    for (size_t i = 0; i < n; i++)
+        if (layer_argument_tensor(json_array_get(value, i)) < 0 || !add_states(json_array_get(value, i), ret))
+            return false;
+    return n > 0;
 }
 
-static void read_cell(struct config_reader *reader, struct recurrent_config *c)
+const char *recurrent_sort_inputs(const struct recurrent_config *config, const json_t *arguments, const int *mask_of,
+                                  struct recurrent_inputs *ret)
 {
-    c->units = config_size(reader, "units", 1);
-    c->use_bias = config_bool(reader, "use_bias", true);
-    c->return_sequences = config_bool(reader, "return_sequences", false);
-    c->return_state = config_bool(reader, "return_state", false);
-    c->go_backwards = config_bool(reader, "go_backwards", false);
-    read_activations(reader, c);
-    /* Old files do not have the key and mean false. */
-    if (c->cell == RECURRENT_GRU && !config_bool(reader, "reset_after", false))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "reset_after",
-                      "nn.GRU resets the state after the matrix product; reset_after=false is not converted");
-    if (config_bool(reader, "stateful", false))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "stateful", "A state that is kept between calls is not converted");
-    if (config_bool(reader, "time_major", false))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "time_major", "Only (batch, time, features) is converted");
-    config_ignore(reader, ignored_keys);
-}
-
-static void recurrent_read(struct config_reader *reader, void *config, int variant)
-{
-    struct recurrent_config *c = config;
-    c->cell = (enum recurrent_cell)variant;
-    read_cell(reader, c);
-}
-
-/* A layer that stands in the configuration of another: its settings are read with a reader of their own. */
-static bool read_inner(struct config_reader *reader, const char *key, struct recurrent_config *c)
-{
-    static const char *const classes = "LSTM GRU SimpleRNN"; /* in the order of enum recurrent_cell */
-    const json_t *json = config_get(reader, key);
-    const char *class_name = json_string_value(json_object_get(json, "class_name"));
-    const json_t *config = json_object_get(json, "config");
-    int cell = class_name ? word_index(classes, class_name) : -1;
-    if (cell < 0 || !json_is_object(config)) {
-        config_refuse(reader, H5PT_UNSUPPORTED_LAYER, key, "%s of the layer class \"%.60s\" is not supported",
-                      reader->layer->class_name, class_name ? class_name : "?");
-        return false;
+    *ret = (struct recurrent_inputs){.mask = -1};
+    if (arguments) {
+        const json_t *x = layer_argument(arguments, 0, "sequences"), *rest;
+        if (!x)
+            x = layer_argument(arguments, -1, "inputs");
+        ret->x = layer_argument_tensor(json_is_array(x) ? json_array_get(x, 0) : x);
+        for (size_t i = 1; i < json_array_size(x); i++)
+            if (!add_states(json_array_get(x, i), ret))
+                return "inputs";
+        if (ret->x < 0)
+            return "inputs";
+        rest = layer_argument(arguments, 1, "initial_state");
+        if (rest && (ret->state_count || !add_states(rest, ret)))
+            return "initial_state";
+        if (layer_argument(arguments, 2, NULL) || layer_argument(arguments, 3, NULL))
+            return "args";
+        const char *key;
+        json_t *value;
+        json_object_foreach(json_object_get(arguments, "kwargs"), key, value) {
+            bool known = strcmp(key, "sequences") == 0 || strcmp(key, "inputs") == 0 || strcmp(key, "mask") == 0 ||
+                         strcmp(key, "initial_state") == 0 || (strcmp(key, "training") == 0 && json_is_false(value));
+            if (!known && !json_is_null(value))
+                return key;
+        }
     }
-    struct keras_layer inner = *reader->layer;
-    inner.class_name = class_name;
-    inner.json = config;
-    struct config_reader inner_reader;
-    struct h5pt_error err = H5PT_ERROR_INIT;
-    if (config_begin(&inner_reader, &inner, reader->version, reader->arena, reader->refusals, &err) < 0) {
-        reader->refusals->broken = true;
-        return false;
-    }
-    *c = (struct recurrent_config){.cell = (enum recurrent_cell)cell};
-    read_cell(&inner_reader, c);
-    config_check_policy(&inner_reader);
-    config_finish(&inner_reader);
-    return true;
-}
-
-static void check_backward(struct config_reader *reader, const struct recurrent_config *forward)
-{
-    struct recurrent_config backward;
-    if (!config_get(reader, "backward_layer") || !read_inner(reader, "backward_layer", &backward))
-        return;
-    bool alike = backward.cell == forward->cell && backward.units == forward->units &&
-                 backward.use_bias == forward->use_bias && backward.relu == forward->relu &&
-                 backward.return_sequences == forward->return_sequences && backward.return_state == forward->return_state;
-    if (!alike || !backward.go_backwards)
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "backward_layer",
-                      "The two directions differ in more than the direction");
-}
-
-static void bidirectional_read(struct config_reader *reader, void *config, int variant)
-{
-    struct recurrent_config *c = config;
-    (void)variant;
-    if (!read_inner(reader, "layer", c))
-        return;
-    c->bidirectional = true;
-    if (c->go_backwards)
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "layer", "The forward layer runs backwards");
-    check_backward(reader, c);
-    const json_t *mode = json_object_get(reader->json, "merge_mode");
-    c->merge = json_is_null(mode) ? RECURRENT_LISTED : RECURRENT_CONCAT;
-    c->merge = (enum recurrent_merge)config_choice(reader, "merge_mode", "concat sum mul ave", (int)c->merge);
-    config_ignore(reader, "return_sequences return_state stateful go_backwards unroll zero_output_for_mask num_constants");
+    bool hidden = config->states_hide_mask && ret->state_count && !layer_argument(arguments, -1, "mask");
+    ret->mask = hidden ? -1 : layer_mask(mask_of, ret->x);
+    return NULL;
 }
 
 /* ---- shapes ---- */
 
-static void declare_direction(struct layer_shape *s, const struct recurrent_config *c, int64_t inputs, const char *kernel,
-                              const char *recurrent, const char *bias)
+static void declare_cell(struct layer_shape *s, const struct recurrent_direction *d,
+                         const struct recurrent_cell_config *cell, int64_t inputs)
 {
-    int64_t gates = c->units * recurrent_gates(c->cell);
-    layer_weight(s, kernel, 2, (int64_t[]){inputs, gates});
-    layer_weight(s, recurrent, 2, (int64_t[]){c->units, gates});
-    if (!c->use_bias)
+    int64_t gates = cell->units * recurrent_gates(cell->kind);
+    if (cell->kind == RECURRENT_CONV_LSTM) {
+        conv_declare_kernel(s, cell->kernel, &d->conv.window, inputs, gates);
+        conv_declare_kernel(s, cell->recurrent_kernel, &d->conv.window, cell->units, gates);
+    } else {
+        layer_weight(s, cell->kernel, 2, (int64_t[]){inputs, gates});
+        layer_weight(s, cell->recurrent_kernel, 2, (int64_t[]){cell->units, gates});
+    }
+    if (!cell->use_bias)
         return;
-    if (c->cell == RECURRENT_GRU) /* a row for the input, one for the state */
-        layer_weight(s, bias, 2, (int64_t[]){2, gates});
+    if (cell->cudnn)
+        layer_weight(s, cell->bias, 1, (int64_t[]){2 * gates});
+    else if (cell->reset_after) /* a row for the input, one for the state */
+        layer_weight(s, cell->bias, 2, (int64_t[]){2, gates});
     else
-        layer_weight(s, bias, 1, &gates);
+        layer_weight(s, cell->bias, 1, &gates);
 }
 
-static void add_output(struct layer_shape *s, struct shape shape)
+static int add_output(struct layer_shape *s, struct shape shape)
 {
+    if (s->output_count == LAYER_MAX_OUTPUTS)
+        return h5pt_fail(s->err, H5PT_LIMIT_EXCEEDED, "return_state", "The layer gives more than %d tensors",
+                         LAYER_MAX_OUTPUTS);
     s->output_dtypes[s->output_count] = DTYPE_F32;
     s->outputs[s->output_count++] = shape;
+    return 0;
+}
+
+/* The state of a cell: (batch, units), or for a ConvLSTM the shape of the input's convolution in Keras order. */
+static struct shape state_shape(const struct layer_shape *s, const struct recurrent_direction *d,
+                                const struct recurrent_cell_config *cell, int64_t batch)
+{
+    if (cell->kind != RECURRENT_CONV_LSTM)
+        return shape_of(2, (int64_t[]){batch, cell->units});
+    int rank = d->conv.window.rank, first = spatial_axis(s->layer);
+    struct shape shape = {.rank = rank + 2, .dims = {batch}};
+    shape.dims[spatial_channel_axis(s->layer, rank)] = cell->units;
+    for (int i = 0; i < rank; i++)
+        shape.dims[first + i] = spatial_output_size(&d->conv.window, i, s->inputs[0].dims[first + i + 1]);
+    return shape;
+}
+
+/* Output 0 (and 1): the sequence or its last step, with the directions merged. */
+static int add_sequence(struct layer_shape *s, const struct shape *last, int64_t time)
+{
+    const struct recurrent_config *c = s->config;
+    const struct recurrent_direction *d = &c->directions[0];
+    struct shape y = *last;
+    if (d->return_sequences) {
+        int at = d->time_major ? 0 : 1;
+        memmove(&y.dims[at + 1], &y.dims[at], (size_t)(y.rank - at) * sizeof *y.dims);
+        y.dims[at] = time;
+        y.rank++;
+    }
+    struct shape first = y;
+    int64_t *width = &y.dims[y.rank - 1];
+    bool convolutional = recurrent_is_convolutional(c);
+    const struct recurrent_direction *b = &c->directions[1];
+    int64_t other = convolutional ? y.dims[y.rank - 1] : b->cell_count ? b->cells[b->cell_count - 1].units : 0;
+    if (c->direction_count == 2 && c->merge == RECURRENT_CONCAT)
+        *width = *width < 0 ? *width : *width + other;
+    else if (c->direction_count == 2 && c->merge != RECURRENT_LISTED && *width != other)
+        return layer_shape_fail(s, "The two directions have %lld and %lld units", (long long)*width, (long long)other);
+    if (add_output(s, y) < 0)
+        return -1;
+    if (c->direction_count == 1 || c->merge != RECURRENT_LISTED)
+        return 0;
+    if (!convolutional)
+        first.dims[first.rank - 1] = other;
+    return add_output(s, first);
+}
+
+static int check_mask(struct layer_shape *s, const struct recurrent_inputs *in)
+{
+    const struct recurrent_config *c = s->config;
+    for (int i = 0; i < in->state_count; i++)
+        if (layer_mask(s->mask_of, in->states[i]) >= 0)
+            return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "initial_state", "A first state has a mask");
+    if (in->mask < 0)
+        return 0;
+    const struct shape *mask = &s->inputs[in->mask], *x = &s->inputs[in->x];
+    if (mask->rank != 2 || (mask->dims[1] >= 0 && x->dims[1] >= 0 && mask->dims[1] != x->dims[1]))
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask", "The mask should be (batch, time)");
+    if (in->state_count && c->first_output_is_state)
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "initial_state",
+                         "A mask together with first states is not supported for this version of Keras");
+    if (c->directions[0].time_major || c->directions[0].cells[0].cudnn || c->directions[1].cells[0].cudnn)
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask", "A mask is not supported here");
+    return 0;
+}
+
+static int check_inputs(struct layer_shape *s, const struct recurrent_inputs *in, int rank)
+{
+    const struct recurrent_config *c = s->config;
+    const struct shape *x = &s->inputs[in->x];
+    bool first = in->x == 0; /* spatial_* look at input 0 */
+    if (!first || x->rank != rank)
+        return layer_shape_fail(s, "The input should have %d dimensions, but has %d", rank, x->rank);
+    if (s->input_dtypes[0] != DTYPE_F32)
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; only float32 is supported here",
+                         dtype_name(s->input_dtypes[0]));
+    int states = 0;
+    for (int i = 0; i < c->direction_count; i++)
+        states += recurrent_state_count(&c->directions[i]);
+    if (in->state_count && in->state_count != states)
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "initial_state", "There are %d first states, %d are needed",
+                         in->state_count, states);
+    if (x->dims[c->directions[0].time_major ? 0 : 1] == 0)
+        return layer_shape_fail(s, "The input has no time steps");
+    return check_mask(s, in);
+}
+
+static int check_state(struct layer_shape *s, const struct recurrent_inputs *in, int index, const struct shape *state)
+{
+    if (!in->state_count)
+        return 0;
+    const struct shape *given = &s->inputs[in->states[index]];
+    bool fits = given->rank == state->rank && s->input_dtypes[in->states[index]] == DTYPE_F32;
+    for (int i = 1; fits && i < state->rank; i++)
+        fits = given->dims[i] < 0 || state->dims[i] < 0 || given->dims[i] == state->dims[i];
+    return fits ? 0 : layer_shape_fail(s, "First state %d does not fit the cell", index);
 }
 
 static int recurrent_shape(struct layer_shape *s)
 {
     const struct recurrent_config *c = s->config;
-    int64_t inputs;
-    if (s->inputs[0].rank != 3)
-        return layer_shape_fail(s, "The input should be (batch, time, features), but has %d dimensions", s->inputs[0].rank);
-    if (layer_known_dim(s, 2, &inputs) < 0)
+    const struct recurrent_direction *first = &c->directions[0];
+    bool convolutional = recurrent_is_convolutional(c);
+    int rank = convolutional ? first->conv.window.rank + 3 : 3, state = 0;
+    struct recurrent_inputs in;
+    const char *unknown = recurrent_sort_inputs(c, s->arguments, s->mask_of, &in);
+    if (unknown)
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, unknown,
+                         "%s is called with the argument \"%.60s\", which is not supported", s->layer->class_name, unknown);
+    if (check_inputs(s, &in, rank) < 0)
         return -1;
-    if (s->inputs[0].dims[1] == 0)
-        return layer_shape_fail(s, "The input has no time steps");
-    int64_t batch = s->inputs[0].dims[0], time = s->inputs[0].dims[1];
-    int64_t width = c->bidirectional && c->merge == RECURRENT_CONCAT ? 2 * c->units : c->units;
-    struct shape y = shape_of(3, (int64_t[]){batch, time, width});
-    if (!c->return_sequences)
-        y = shape_of(2, (int64_t[]){batch, width});
+    const struct shape *x = &s->inputs[in.x];
+    int64_t features, batch = x->dims[first->time_major ? 1 : 0], time = x->dims[first->time_major ? 0 : 1];
+    if (layer_known_dim(s, convolutional && s->layer->channels_first ? 2 : rank - 1, &features) < 0)
+        return -1;
     s->output_count = 0;
-    add_output(s, y);
-    if (c->bidirectional && c->merge == RECURRENT_LISTED)
-        add_output(s, y);
-    int states = c->return_state ? recurrent_states(c->cell) * (c->bidirectional ? 2 : 1) : 0;
-    for (int i = 0; i < states; i++)
-        add_output(s, shape_of(2, (int64_t[]){batch, c->units}));
-    if (!c->bidirectional) {
-        declare_direction(s, c, inputs, "kernel", "recurrent_kernel", "bias");
-    } else {
-        declare_direction(s, c, inputs, "forward/kernel", "forward/recurrent_kernel", "forward/bias");
-        declare_direction(s, c, inputs, "backward/kernel", "backward/recurrent_kernel", "backward/bias");
+    struct shape last = state_shape(s, first, &first->cells[first->cell_count - 1], batch);
+    for (int i = 1; i < last.rank; i++)
+        if (last.dims[i] == 0)
+            return layer_shape_fail(s, "The input is smaller than the kernel");
+    if (add_sequence(s, &last, time) < 0)
+        return -1;
+    for (int i = 0; i < c->direction_count; i++) {
+        const struct recurrent_direction *d = &c->directions[i];
+        int64_t inputs = features;
+        if (d->cell_count > 1 && d->state_order_unknown && (d->return_state || in.state_count))
+            return h5pt_fail(s->err, H5PT_UNSUPPORTED_CONFIG, "return_state",
+                             "In which order this version of Keras keeps the states of stacked cells is not known");
+        for (int k = 0; k < d->cell_count; inputs = d->cells[k++].units) {
+            const struct recurrent_cell_config *cell = &d->cells[k];
+            declare_cell(s, d, cell, inputs);
+            struct shape shape = state_shape(s, d, cell, batch);
+            for (int n = 0; n < recurrent_states(cell->kind); n++)
+                if (check_state(s, &in, state++, &shape) < 0 || (d->return_state && add_output(s, shape) < 0))
+                    return -1;
+        }
     }
-    return 0;
+    return s->err->code ? -1 : 0;
 }
 
 const struct layer_handler recurrent_handler = {
     .config_size = sizeof(struct recurrent_config),
     .read = recurrent_read,
-    .shape = recurrent_shape,
-    .reference = recurrent_reference,
-    .lower = recurrent_lower,
-};
-
-const struct layer_handler bidirectional_handler = {
-    .config_size = sizeof(struct recurrent_config),
-    .read = bidirectional_read,
     .shape = recurrent_shape,
     .reference = recurrent_reference,
     .lower = recurrent_lower,

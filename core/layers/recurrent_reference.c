@@ -1,118 +1,422 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The recurrent cells as Keras defines them, step by step. Gates are i, f, c, o (LSTM) and z, r, h (GRU). */
+/* Recurrent layers as Keras defines them, step by step. Gates are i, f, c, o (LSTM) and z, r, h (GRU). Sequences are kept in
+ * the order of computing; the state of a ConvLSTM is a channels-last feature map, `cells` of them. */
 #include <cblas.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "layers/recurrent.h"
 
-/* One direction. The sequence is (batch, time, units), in the order of time. */
-struct direction {
-    const struct recurrent_config *c;
-    const struct tensor *x;
-    const float *kernel, *recurrent, *bias; /* bias NULL: none */
-    bool backwards;
-    int64_t batch, time, inputs, units, gates;
-    float *h, *cell;     /* batch x units each; cell for LSTM */
-    float *sequence;
-    float *gate, *state; /* room for batch x gates each */
+/* What runs through the cells of one direction. */
+struct sequence {
+    int64_t batch, time, width; /* width: of one step of one sample */
+    float *data;                /* owned: (batch, time, width) */
+    float *mask;                /* owned: (batch, time), or NULL */
 };
 
-static double sigmoid(double x)
+/* One cell at work. Sizes of a step of one sample: `positions` (1, or those of the feature map) x channels. */
+struct worker {
+    const struct recurrent_direction *d;
+    const struct recurrent_cell_config *c;
+    struct h5pt_error *err;
+    int64_t batch, positions, units, gates, inputs;
+    struct window_axis input_axes[WINDOW_MAX_RANK], state_axes[WINDOW_MAX_RANK];
+    const float *kernel, *recurrent, *bias, *state_bias;
+    float *kernel_copy, *recurrent_copy; /* owned: CuDNN's weights in Keras' order */
+    struct tensor *h, *cell;             /* (batch, positions x units), the state */
+    struct tensor *from_x, *from_h;      /* (batch, positions x gates) */
+    struct tensor *gate[4];              /* (batch, positions, units) */
+};
+
+/* ---- affine maps ---- */
+
+/* out = bias, for `rows` rows. */
+static void fill_rows(float *out, const float *bias, int64_t rows, int64_t width)
 {
-    return 1.0 / (1.0 + exp(-x));
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < width; j++)
+            out[i * width + j] = bias ? bias[j] : 0.0f;
 }
 
-/* out = in (rows x width) * weight (width x gates) + bias */
-static void affine(const struct direction *d, const float *in, int64_t step, int64_t width, const float *weight,
-                   const float *bias, float *out)
+/* out += in (rows x width) * columns first … first + count of weight (width x gates) */
+static void multiply(const float *in, int64_t rows, int64_t width, const float *weight, int64_t first, int64_t count,
+                     int64_t gates, float *out)
 {
-    for (int64_t b = 0; b < d->batch; b++)
-        for (int64_t j = 0; j < d->gates; j++)
-            out[b * d->gates + j] = bias ? bias[j] : 0.0f;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)d->batch, (int)d->gates, (int)width, 1.0f, in, (int)step,
-                weight, (int)d->gates, 1.0f, out, (int)d->gates);
+    if (rows && width)
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)count, (int)width, 1.0f, in, (int)width,
+                    weight + first, (int)gates, 1.0f, out + first, (int)gates);
 }
 
-static void cell_step(const struct direction *d, int64_t b)
+static int convolve(const struct worker *w, const float *in, int64_t channels, const float *kernel,
+                    const struct window_axis axes[WINDOW_MAX_RANK], float *out)
 {
-    int64_t u = d->units;
-    const float *a = d->gate + b * d->gates, *s = d->state + b * d->gates;
-    float *h = d->h + b * u, *cell = d->cell + b * u;
-    for (int64_t j = 0; j < u; j++) {
-        double x0 = (double)a[j] + (double)s[j];
-        if (d->c->cell == RECURRENT_SIMPLE) {
-            h[j] = (float)(d->c->relu ? fmax(x0, 0.0) : tanh(x0));
-            continue;
-        }
-        double x1 = (double)a[u + j] + (double)s[u + j];
-        if (d->c->cell == RECURRENT_LSTM) {
-            double candidate = tanh((double)a[2 * u + j] + (double)s[2 * u + j]);
-            double output = sigmoid((double)a[3 * u + j] + (double)s[3 * u + j]);
-            cell[j] = (float)(sigmoid(x1) * (double)cell[j] + sigmoid(x0) * candidate);
-            h[j] = (float)(output * tanh((double)cell[j]));
-            continue;
-        }
-        double z = sigmoid(x0), candidate = tanh((double)a[2 * u + j] + sigmoid(x1) * (double)s[2 * u + j]);
-        h[j] = (float)(z * (double)h[j] + (1.0 - z) * candidate);
+    struct window_convolution job = {
+        .batch = w->batch, .channels = channels, .groups = 1, .filters = w->gates, .x = in, .kernel = kernel, .y = out};
+    memcpy(job.axes, axes, sizeof job.axes);
+    return window_convolve(&job, w->err);
+}
+
+static int apply_input(const struct worker *w, const float *x)
+{
+    fill_rows(w->from_x->data, w->bias, w->batch * w->positions, w->gates);
+    if (w->c->kind == RECURRENT_CONV_LSTM)
+        return convolve(w, x, w->inputs, w->kernel, w->input_axes, w->from_x->data);
+    multiply(x, w->batch, w->inputs, w->kernel, 0, w->gates, w->gates, w->from_x->data);
+    return 0;
+}
+
+static int apply_state(const struct worker *w)
+{
+    fill_rows(w->from_h->data, w->state_bias, w->batch * w->positions, w->gates);
+    if (w->c->kind == RECURRENT_CONV_LSTM)
+        return convolve(w, w->h->data, w->units, w->recurrent, w->state_axes, w->from_h->data);
+    bool late = w->c->kind == RECURRENT_GRU && !w->c->reset_after;
+    multiply(w->h->data, w->batch, w->units, w->recurrent, 0, late ? 2 * w->units : w->gates, w->gates, w->from_h->data);
+    return 0;
+}
+
+/* ---- steps ---- */
+
+/* Gate `index`, from both parts. */
+static int take_gate(const struct worker *w, int index, const struct activation *activation)
+{
+    int64_t u = w->units;
+    float *out = w->gate[index]->data;
+    for (int64_t i = 0; i < w->batch * w->positions; i++)
+        for (int64_t j = 0; j < u; j++)
+            out[i * u + j] = w->from_x->data[i * w->gates + index * u + j] + w->from_h->data[i * w->gates + index * u + j];
+    return activation_reference(activation, w->gate[index], w->err);
+}
+
+static int step_simple(const struct worker *w)
+{
+    if (take_gate(w, 0, &w->c->activation) < 0)
+        return -1;
+    memcpy(w->h->data, w->gate[0]->data, (size_t)w->h->count * sizeof(float));
+    return 0;
+}
+
+static int step_lstm(const struct worker *w)
+{
+    const struct recurrent_cell_config *c = w->c;
+    for (int i = 0; i < 4; i++)
+        if (take_gate(w, i, i == 2 ? &c->activation : &c->recurrent_activation) < 0)
+            return -1;
+    for (int64_t i = 0; i < w->cell->count; i++)
+        w->cell->data[i] = w->gate[1]->data[i] * w->cell->data[i] + w->gate[0]->data[i] * w->gate[2]->data[i];
+    memcpy(w->gate[2]->data, w->cell->data, (size_t)w->cell->count * sizeof(float));
+    if (activation_reference(&c->activation, w->gate[2], w->err) < 0)
+        return -1;
+    for (int64_t i = 0; i < w->h->count; i++)
+        w->h->data[i] = w->gate[3]->data[i] * w->gate[2]->data[i];
+    return 0;
+}
+
+static int step_gru(const struct worker *w)
+{
+    int64_t u = w->units;
+    for (int i = 0; i < 2; i++)
+        if (take_gate(w, i, &w->c->recurrent_activation) < 0)
+            return -1;
+    const float *z = w->gate[0]->data;
+    float *r = w->gate[1]->data;
+    if (!w->c->reset_after) {
+        for (int64_t i = 0; i < w->h->count; i++)
+            r[i] *= w->h->data[i];
+        multiply(r, w->batch, u, w->recurrent, 2 * u, u, w->gates, w->from_h->data);
+    } else {
+        for (int64_t b = 0; b < w->batch; b++)
+            for (int64_t j = 0; j < u; j++)
+                w->from_h->data[b * w->gates + 2 * u + j] *= r[b * u + j];
+    }
+    if (take_gate(w, 2, &w->c->activation) < 0)
+        return -1;
+    for (int64_t i = 0; i < w->h->count; i++)
+        w->h->data[i] = z[i] * w->h->data[i] + (1.0f - z[i]) * w->gate[2]->data[i];
+    return 0;
+}
+
+static int step(const struct worker *w, const float *x)
+{
+    if (apply_input(w, x) < 0 || apply_state(w) < 0)
+        return -1;
+    switch (w->c->kind) {
+    case RECURRENT_GRU: return step_gru(w);
+    case RECURRENT_SIMPLE: return step_simple(w);
+    default: return step_lstm(w);
     }
 }
 
-static void run_direction(const struct direction *d)
+/* ---- over the sequence ---- */
+
+static void copy_row(float *to, const float *from, int64_t row, int64_t width)
 {
-    for (int64_t i = 0; i < d->time; i++) {
-        int64_t t = d->backwards ? d->time - 1 - i : i;
-        affine(d, d->x->data + t * d->inputs, d->time * d->inputs, d->inputs, d->kernel, d->bias, d->gate);
-        const float *state_bias = d->c->cell == RECURRENT_GRU && d->bias ? d->bias + d->gates : NULL;
-        affine(d, d->h, d->units, d->units, d->recurrent, state_bias, d->state);
-        for (int64_t b = 0; b < d->batch; b++) {
-            cell_step(d, b);
-            memcpy(d->sequence + (b * d->time + t) * d->units, d->h + b * d->units, (size_t)d->units * sizeof(float));
+    memcpy(to + row * width, from + row * width, (size_t)width * sizeof *to);
+}
+
+/* Runs the cell over `s`, whose data become its outputs. `output` (batch x width): what a masked step gives before the first
+ * valid one; used up. */
+static int run_cell(const struct worker *w, struct sequence *s, bool zero_output, float *output)
+{
+    int64_t width = w->positions * w->units;
+    float *x = malloc(((size_t)(s->batch * s->width) + 1) * sizeof *x);
+    float *y = malloc(((size_t)(s->batch * s->time * width) + 1) * sizeof *y);
+    struct tensor *h = tensor_copy(w->h), *cell = tensor_copy(w->cell);
+    int status = x && y && h && cell ? 0 : h5pt_fail_memory(w->err);
+    for (int64_t t = 0; t < s->time && status == 0; t++) {
+        for (int64_t b = 0; b < s->batch; b++)
+            memcpy(x + b * s->width, s->data + (b * s->time + t) * s->width, (size_t)s->width * sizeof *x);
+        memcpy(h->data, w->h->data, (size_t)h->count * sizeof(float));
+        memcpy(cell->data, w->cell->data, (size_t)cell->count * sizeof(float));
+        status = step(w, x);
+        for (int64_t b = 0; b < s->batch; b++) {
+            bool valid = !s->mask || s->mask[b * s->time + t] != 0;
+            if (valid) {
+                copy_row(output, w->h->data, b, width);
+            } else {
+                copy_row(w->h->data, h->data, b, width);
+                copy_row(w->cell->data, cell->data, b, width);
+                if (zero_output)
+                    memset(output + b * width, 0, (size_t)width * sizeof *output);
+            }
+            memcpy(y + (b * s->time + t) * width, output + b * width, (size_t)width * sizeof *y);
         }
+    }
+    free(x);
+    tensor_free(h);
+    tensor_free(cell);
+    if (status < 0) {
+        free(y);
+        return -1;
+    }
+    free(s->data);
+    s->data = y;
+    s->width = width;
+    return 0;
+}
+
+/* ---- preparing ---- */
+
+static void worker_release(struct worker *w)
+{
+    free(w->kernel_copy);
+    free(w->recurrent_copy);
+    tensor_free(w->h);
+    tensor_free(w->cell);
+    tensor_free(w->from_x);
+    tensor_free(w->from_h);
+    for (int i = 0; i < 4; i++)
+        tensor_free(w->gate[i]);
+}
+
+/* CuDNN has (units, width) a gate; Keras' weight is the transpose. `rows` x gates x units numbers. */
+static float *from_cudnn(const float *weight, int64_t rows, int64_t units, int gates)
+{
+    float *out = malloc((size_t)(rows * units * gates) * sizeof *out);
+    for (int g = 0; out && g < gates; g++)
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < units; j++) {
+                int64_t p = j * rows + i; /* where CuDNN's block, row by row, has it */
+                out[i * units * gates + g * units + j] = weight[p / units * units * gates + g * units + p % units];
+            }
+    return out;
+}
+
+static int use_cudnn(struct worker *w)
+{
+    int gates = recurrent_gates(w->c->kind);
+    w->kernel = w->kernel_copy = from_cudnn(w->kernel, w->inputs, w->units, gates);
+    w->recurrent = w->recurrent_copy = from_cudnn(w->recurrent, w->units, w->units, gates);
+    return w->kernel && w->recurrent ? 0 : h5pt_fail_memory(w->err);
+}
+
+/* The windows of the input's convolution and of the state's, which is "same" and has stride 1. */
+static void set_axes(struct worker *w, const struct layer_run *run)
+{
+    const struct spatial_window *window = &w->d->conv.window;
+    int first = spatial_axis(run->layer) + 1;
+    w->positions = 1;
+    for (int i = 0; i < WINDOW_MAX_RANK; i++) {
+        struct window_axis one = {.in = 1, .out = 1, .size = 1, .stride = 1, .dilation = 1};
+        w->input_axes[i] = w->state_axes[i] = one;
+    }
+    for (int i = 0; i < window->rank; i++) {
+        int64_t in = run->inputs[0]->shape.dims[first + i], out = spatial_output_size(window, i, in), after;
+        struct window_axis *x = &w->input_axes[WINDOW_MAX_RANK - window->rank + i];
+        struct window_axis *h = &w->state_axes[WINDOW_MAX_RANK - window->rank + i];
+        *x = (struct window_axis){
+            .in = in, .out = out, .size = window->size[i], .stride = window->stride[i], .dilation = window->dilation[i]};
+        *h = (struct window_axis){.in = out, .out = out, .size = window->size[i], .stride = 1, .dilation = 1};
+        if (window->padding == SPATIAL_SAME)
+            window_same(in, window_extent(x->size, x->dilation), x->stride, &x->before, &after);
+        window_same(out, window_extent(h->size, 1), 1, &h->before, &after);
+        w->positions *= out;
     }
 }
 
-static void direction_release(struct direction *d)
+static int worker_init(struct worker *w, const struct layer_run *run, const struct recurrent_direction *d, int index,
+                       int weight, const struct sequence *s)
 {
-    free(d->h);
-    free(d->cell);
-    free(d->sequence);
-    free(d->gate);
-    free(d->state);
+    const struct recurrent_cell_config *c = &d->cells[index];
+    *w = (struct worker){.d = d, .c = c, .err = run->err, .batch = s->batch, .positions = 1, .units = c->units};
+    w->gates = c->units * recurrent_gates(c->kind);
+    w->inputs = s->width;
+    w->kernel = run->weights[weight]->data;
+    w->recurrent = run->weights[weight + 1]->data;
+    w->bias = c->use_bias ? run->weights[weight + 2]->data : NULL;
+    w->state_bias = w->bias && (c->cudnn || c->reset_after) ? w->bias + w->gates : NULL;
+    if (c->kind == RECURRENT_CONV_LSTM) {
+        set_axes(w, run);
+        w->inputs = run->weights[weight]->shape.dims[d->conv.window.rank];
+    }
+    struct shape state = shape_of(2, (int64_t[]){w->batch, w->positions * w->units});
+    struct shape all = shape_of(2, (int64_t[]){w->batch, w->positions * w->gates});
+    struct shape gate = shape_of(3, (int64_t[]){w->batch, w->positions, w->units});
+    w->h = tensor_new(&state, DTYPE_F32);
+    w->cell = tensor_new(&state, DTYPE_F32);
+    w->from_x = tensor_new(&all, DTYPE_F32);
+    w->from_h = tensor_new(&all, DTYPE_F32);
+    bool ok = w->h && w->cell && w->from_x && w->from_h;
+    for (int i = 0; i < 4; i++)
+        ok = (w->gate[i] = tensor_new(&gate, DTYPE_F32)) && ok;
+    if (!ok)
+        return h5pt_fail_memory(run->err);
+    memset(w->h->data, 0, (size_t)w->h->count * sizeof(float));
+    memset(w->cell->data, 0, (size_t)w->cell->count * sizeof(float));
+    return c->cudnn ? use_cudnn(w) : 0;
 }
 
-static int direction_init(struct direction *d, const struct layer_run *run, int number)
+/* ---- Keras' order and ours ---- */
+
+/* Moves the channels of a step: channels_first has them before the positions. */
+static void move_channels(const float *from, float *to, int64_t steps, int64_t positions, int64_t channels, bool to_last)
 {
-    const struct recurrent_config *c = run->config;
-    int first = number * (c->use_bias ? 3 : 2);
-    const struct shape *x = &run->inputs[0]->shape;
-    *d = (struct direction){
-        .c = c,
-        .x = run->inputs[0],
-        .kernel = run->weights[first]->data,
-        .recurrent = run->weights[first + 1]->data,
-        .bias = c->use_bias ? run->weights[first + 2]->data : NULL,
-        .backwards = number == 1 || c->go_backwards,
-        .batch = x->dims[0],
-        .time = x->dims[1],
-        .inputs = x->dims[2],
-        .units = c->units,
-        .gates = c->units * recurrent_gates(c->cell),
-    };
-    size_t states = (size_t)(d->batch * d->units) + 1;
-    d->h = calloc(states, sizeof *d->h);
-    d->cell = calloc(states, sizeof *d->cell);
-    d->sequence = calloc((size_t)(d->batch * d->time * d->units) + 1, sizeof *d->sequence);
-    d->gate = calloc((size_t)(d->batch * d->gates) + 1, sizeof *d->gate);
-    d->state = calloc((size_t)(d->batch * d->gates) + 1, sizeof *d->state);
-    return d->h && d->cell && d->sequence && d->gate && d->state ? 0 : h5pt_fail_memory(run->err);
+    for (int64_t i = 0; i < steps; i++)
+        for (int64_t p = 0; p < positions; p++)
+            for (int64_t k = 0; k < channels; k++) {
+                int64_t last = (i * positions + p) * channels + k, first = (i * channels + k) * positions + p;
+                to[to_last ? last : first] = from[to_last ? first : last];
+            }
 }
 
-/* Row number `row` of what a direction gives out: of its sequence, or its last state. */
-static const float *row_of(const struct direction *d, int64_t row)
+static void reverse_steps(float *data, int64_t batch, int64_t time, int64_t width)
 {
-    return (d->c->return_sequences ? d->sequence : d->h) + row * d->units;
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t t = 0; t < time / 2; t++)
+            for (int64_t j = 0; j < width; j++) {
+                float *p = data + (b * time + t) * width + j, *q = data + (b * time + time - 1 - t) * width + j;
+                float swap = *p;
+                *p = *q;
+                *q = swap;
+            }
+}
+
+/* (a, b, width) → (b, a, width) */
+static void swap_axes(const float *from, float *to, int64_t a, int64_t b, int64_t width)
+{
+    for (int64_t i = 0; i < a; i++)
+        for (int64_t k = 0; k < b; k++)
+            memcpy(to + (k * a + i) * width, from + (i * b + k) * width, (size_t)width * sizeof *to);
+}
+
+/* The input of a direction in the order of computing. */
+static int sequence_init(struct sequence *s, const struct layer_run *run, const struct recurrent_direction *d, int mask)
+{
+    const struct tensor *x = run->inputs[0];
+    int at = d->time_major ? 0 : 1;
+    *s = (struct sequence){.batch = x->shape.dims[1 - at], .time = x->shape.dims[at]};
+    int64_t steps = s->batch * s->time;
+    s->width = steps ? x->count / steps : x->shape.dims[x->shape.rank - 1];
+    s->data = malloc(((size_t)x->count + 1) * sizeof *s->data);
+    s->mask = mask >= 0 ? malloc(((size_t)steps + 1) * sizeof *s->mask) : NULL;
+    if (!s->data || (mask >= 0 && !s->mask))
+        return h5pt_fail_memory(run->err);
+    if (d->time_major) {
+        swap_axes(x->data, s->data, s->time, s->batch, s->width);
+    } else if (d->cells[0].kind == RECURRENT_CONV_LSTM && run->layer->channels_first) {
+        int64_t channels = x->shape.dims[2];
+        move_channels(x->data, s->data, steps, s->width / channels, channels, true);
+    } else {
+        memcpy(s->data, x->data, (size_t)x->count * sizeof *s->data);
+    }
+    if (s->mask)
+        memcpy(s->mask, run->inputs[mask]->data, (size_t)steps * sizeof *s->mask);
+    if (d->go_backwards)
+        reverse_steps(s->data, s->batch, s->time, s->width);
+    if (d->go_backwards && s->mask)
+        reverse_steps(s->mask, s->batch, s->time, 1);
+    return 0;
+}
+
+static void give_state(const struct layer_run *run, const struct worker *w, const struct tensor *state, int output)
+{
+    float *out = run->outputs[output]->data;
+    if (w->c->kind == RECURRENT_CONV_LSTM && run->layer->channels_first)
+        move_channels(state->data, out, w->batch, w->positions, w->units, false);
+    else
+        memcpy(out, state->data, (size_t)state->count * sizeof *out);
+}
+
+static void take_state(const struct layer_run *run, const struct worker *w, struct tensor *state, int input)
+{
+    const float *in = run->inputs[input]->data;
+    if (w->c->kind == RECURRENT_CONV_LSTM && run->layer->channels_first)
+        move_channels(in, state->data, w->batch, w->positions, w->units, true);
+    else
+        memcpy(state->data, in, (size_t)state->count * sizeof *in);
+}
+
+/* ---- directions ---- */
+
+/* What goes on from one direction to the next. */
+struct progress {
+    const struct layer_run *run;
+    struct recurrent_inputs in;
+    int weight;                      /* the next one */
+    int state, state_output;         /* first state and output for a state number 0 of the direction */
+    int64_t positions, units;        /* of a step of the last direction */
+};
+
+/* The mask is in the order of computing; here it counts in the order of time. */
+static void zero_late(struct sequence *s)
+{
+    for (int64_t b = 0; b < s->batch; b++)
+        for (int64_t t = 0; t < s->time; t++)
+            if (s->mask[b * s->time + s->time - 1 - t] == 0)
+                memset(s->data + (b * s->time + t) * s->width, 0, (size_t)s->width * sizeof(float));
+}
+
+static int run_direction(struct progress *p, int direction, struct sequence *s)
+{
+    const struct recurrent_config *c = p->run->config;
+    const struct recurrent_direction *d = &c->directions[direction];
+    int status = sequence_init(s, p->run, d, p->in.mask);
+    for (int i = 0; i < d->cell_count && status == 0; i++) {
+        struct worker w = {.c = &d->cells[i]};
+        int states = recurrent_states(d->cells[i].kind), at = recurrent_first_state(d, i);
+        status = worker_init(&w, p->run, d, i, p->weight, s);
+        p->weight += recurrent_weight_count(&d->cells[i]);
+        float *output = status == 0 ? calloc((size_t)w.h->count + 1, sizeof *output) : NULL;
+        if (status == 0 && !output)
+            status = h5pt_fail_memory(p->run->err);
+        for (int k = 0; k < states && status == 0 && p->in.state_count; k++)
+            take_state(p->run, &w, k ? w.cell : w.h, p->in.states[p->state + at + k]);
+        if (status == 0)
+            status = run_cell(&w, s, d->zero_output && i + 1 == d->cell_count && !recurrent_zeroes_late(d), output);
+        for (int k = 0; k < states && status == 0 && d->return_state; k++)
+            give_state(p->run, &w, k ? w.cell : w.h, p->state_output + at + k);
+        p->positions = w.positions;
+        p->units = w.units;
+        free(output);
+        worker_release(&w);
+    }
+    if (status == 0 && recurrent_zeroes_late(d) && s->mask)
+        zero_late(s);
+    p->state += recurrent_state_count(d);
+    p->state_output += recurrent_state_count(d);
+    if (status == 0 && direction == 1 && d->return_sequences)
+        reverse_steps(s->data, s->batch, s->time, s->width);
+    return status;
 }
 
 static float merge(enum recurrent_merge mode, float a, float b)
@@ -125,58 +429,74 @@ static float merge(enum recurrent_merge mode, float a, float b)
     }
 }
 
-static void fill_output(const struct layer_run *run, const struct direction *d)
+/* The part of a sequence that is given out, in Keras' order: all of it or its last step. Owned by the caller. */
+static float *given(const struct progress *p, const struct sequence *s)
 {
-    const struct recurrent_config *c = run->config;
-    int64_t u = c->units, rows = d->batch * (c->return_sequences ? d->time : 1);
-    for (int64_t i = 0; i < rows; i++) {
-        const float *a = row_of(&d[0], i), *b = c->bidirectional ? row_of(&d[1], i) : NULL;
-        if (c->bidirectional && c->merge == RECURRENT_CONCAT) {
-            memcpy(run->outputs[0]->data + 2 * i * u, a, (size_t)u * sizeof *a);
-            memcpy(run->outputs[0]->data + (2 * i + 1) * u, b, (size_t)u * sizeof *b);
-            continue;
-        }
-        for (int64_t j = 0; j < u; j++)
-            run->outputs[0]->data[i * u + j] = b ? merge(c->merge, a[j], b[j]) : a[j];
-        if (c->bidirectional && c->merge == RECURRENT_LISTED)
-            memcpy(run->outputs[1]->data + i * u, b, (size_t)u * sizeof *b);
+    const struct recurrent_config *c = p->run->config;
+    const struct recurrent_direction *d = &c->directions[0];
+    int64_t steps = d->return_sequences ? s->time : 1, skipped = s->time - steps;
+    float *rows = malloc(((size_t)(s->batch * steps * s->width) + 1) * sizeof *rows);
+    float *out = malloc(((size_t)(s->batch * steps * s->width) + 1) * sizeof *out);
+    if (rows && out) {
+        for (int64_t b = 0; b < s->batch; b++)
+            memcpy(rows + b * steps * s->width, s->data + (b * s->time + skipped) * s->width,
+                   (size_t)(steps * s->width) * sizeof *rows);
+        if (recurrent_is_convolutional(c) && p->run->layer->channels_first)
+            move_channels(rows, out, s->batch * steps, p->positions, p->units, false);
+        else if (d->time_major && d->return_sequences)
+            swap_axes(rows, out, s->batch, s->time, s->width);
+        else
+            memcpy(out, rows, (size_t)(s->batch * steps * s->width) * sizeof *out);
+    } else {
+        free(out);
+        out = NULL;
     }
+    free(rows);
+    return out;
 }
 
-/* go_backwards leaves the sequence in the order in which it was computed. */
-static void reverse_time(const struct direction *d)
+/* Outputs 0 (and 1). */
+static int give_outputs(const struct progress *p, const struct sequence s[2])
 {
-    for (int64_t b = 0; b < d->batch; b++)
-        for (int64_t t = 0; t < d->time / 2; t++)
-            for (int64_t j = 0; j < d->units; j++) {
-                float *p = d->sequence + (b * d->time + t) * d->units + j;
-                float *q = d->sequence + (b * d->time + d->time - 1 - t) * d->units + j;
-                float swap = *p;
-                *p = *q;
-                *q = swap;
-            }
+    const struct recurrent_config *c = p->run->config;
+    struct tensor *const *out = p->run->outputs;
+    bool two = c->direction_count == 2;
+    float *a = given(p, &s[0]), *b = two ? given(p, &s[1]) : NULL;
+    int status = a && (b || !two) ? 0 : h5pt_fail_memory(p->run->err);
+    if (status == 0 && two && c->merge == RECURRENT_CONCAT) {
+        /* along the last axis, whatever the data format */
+        int64_t last = out[0]->shape.dims[out[0]->shape.rank - 1];
+        int64_t left = recurrent_is_convolutional(c) ? last / 2 : s[0].width, right = last - left;
+        for (int64_t i = 0; last && i < out[0]->count / last; i++) {
+            memcpy(out[0]->data + i * last, a + i * left, (size_t)left * sizeof *a);
+            memcpy(out[0]->data + i * last + left, b + i * right, (size_t)right * sizeof *b);
+        }
+    } else if (status == 0) {
+        for (int64_t i = 0; i < out[0]->count; i++)
+            out[0]->data[i] = two ? merge(c->merge, a[i], b[i]) : a[i];
+        if (two && c->merge == RECURRENT_LISTED)
+            memcpy(out[1]->data, b, (size_t)out[1]->count * sizeof *b);
+    }
+    free(a);
+    free(b);
+    return status;
 }
 
 int recurrent_reference(const struct layer_run *run)
 {
     const struct recurrent_config *c = run->config;
-    struct direction d[2] = {{.c = NULL}};
-    int directions = c->bidirectional ? 2 : 1, status = 0;
-    for (int i = 0; i < directions && status == 0; i++) {
-        status = direction_init(&d[i], run, i);
-        if (status == 0)
-            run_direction(&d[i]);
+    struct sequence s[2] = {{.data = NULL}, {.data = NULL}};
+    struct progress p = {.run = run, .state_output = c->direction_count == 2 && c->merge == RECURRENT_LISTED ? 2 : 1};
+    int status = 0;
+    if (recurrent_sort_inputs(c, run->arguments, run->mask_of, &p.in))
+        return h5pt_fail(run->err, H5PT_INTERNAL, run->layer->path, "The arguments are not as they were");
+    for (int i = 0; i < c->direction_count && status == 0; i++)
+        status = run_direction(&p, i, &s[i]);
+    if (status == 0)
+        status = give_outputs(&p, s);
+    for (int i = 0; i < 2; i++) {
+        free(s[i].data);
+        free(s[i].mask);
     }
-    if (status == 0) {
-        if (c->go_backwards)
-            reverse_time(&d[0]);
-        fill_output(run, d);
-        int out = c->bidirectional && c->merge == RECURRENT_LISTED ? 2 : 1;
-        for (int i = 0; i < directions && c->return_state; i++)
-            for (int k = 0; k < recurrent_states(c->cell); k++, out++)
-                memcpy(run->outputs[out]->data, k ? d[i].cell : d[i].h, (size_t)run->outputs[out]->count * sizeof(float));
-    }
-    for (int i = 0; i < directions; i++)
-        direction_release(&d[i]);
     return status;
 }

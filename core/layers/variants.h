@@ -24,11 +24,18 @@ enum activation_layer_variant {
     ACTIVATION_LAYER_SOFTMAX,
 };
 
-/* = enum recurrent_cell */
+/* The first three = enum recurrent_cell. */
 enum recurrent_variant {
     RECURRENT_VARIANT_LSTM,
     RECURRENT_VARIANT_GRU,
     RECURRENT_VARIANT_SIMPLE,
+    RECURRENT_VARIANT_CUDNN_LSTM,
+    RECURRENT_VARIANT_CUDNN_GRU,
+    RECURRENT_VARIANT_CELLS,
+    RECURRENT_VARIANT_CONV1,
+    RECURRENT_VARIANT_CONV2,
+    RECURRENT_VARIANT_CONV3,
+    RECURRENT_VARIANT_BIDIRECTIONAL,
 };
 
 /* The rows of op_unary.def. */

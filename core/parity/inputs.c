@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inputs on which the two sides are compared. Normal and large numbers, zeros; where sizes are free, two of them, since
- * "same" padding depends on the size; for ids, random ones, the first and the last. All seeded: a report can be repeated. */
+ * "same" padding depends on the size; for ids, random ones, the first and the last; where masks are, masked steps in front, in
+ * the middle and at the end. All seeded: a report can be repeated. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "layers/embedding.h"
 #include "layers/layer.h"
+#include "layers/masking.h"
 #include "parity/internal.h"
 
-enum case_kind { CASE_NORMAL, CASE_LARGE, CASE_ZEROS, CASE_OTHER_SIZES, CASE_KIND_COUNT };
+enum case_kind { CASE_NORMAL, CASE_LARGE, CASE_ZEROS, CASE_MASKED, CASE_OTHER_SIZES, CASE_KIND_COUNT };
 
-static const char *const case_names[CASE_KIND_COUNT] = {"normal", "large", "zeros", "other sizes"};
+static const char *const case_names[CASE_KIND_COUNT] = {"normal", "large", "zeros", "masked steps", "other sizes"};
 
 /* Large enough to reach the flat ends of sigmoids, small enough that a softmax of float32 sums stays comparable. */
 static const float large_scale = 8.0f;
@@ -27,6 +29,14 @@ static bool has_free_dims(const struct keras_model *model)
         for (int k = 1; k < model->inputs[i]->shape.rank; k++)
             if (model->inputs[i]->shape.dims[k] < 0)
                 return true;
+    return false;
+}
+
+static bool has_masks(const struct keras_model *model)
+{
+    for (int i = 0; i < model->call_count; i++)
+        if (model->calls[i]->output_count && model->calls[i]->outputs[0]->masked)
+            return true;
     return false;
 }
 
@@ -127,6 +137,8 @@ int parity_choose_cases(const struct keras_model *model, const struct parity_opt
         return 0;
     if (add_case(model, ret, CASE_LARGE, single, even, err) < 0 || add_case(model, ret, CASE_ZEROS, single, even, err) < 0)
         return -1;
+    if (has_masks(model) && add_case(model, ret, CASE_MASKED, batch == 2 && total <= many_elements ? 3 : single, even, err) < 0)
+        return -1;
     return odd ? add_case(model, ret, CASE_OTHER_SIZES, single, odd, err) : 0;
 }
 
@@ -180,6 +192,39 @@ static int64_t id_count(const struct keras_model *model, const struct keras_valu
     return least;
 }
 
+/* The Masking that an input goes into, or NULL. */
+static const struct keras_call *masking_of(const struct keras_model *model, const struct keras_value *input)
+{
+    for (int i = 0; i < model->call_count; i++)
+        if (strcmp(model->calls[i]->layer->class->name, "Masking") == 0 && model->calls[i]->inputs[0] == input)
+            return model->calls[i];
+    return NULL;
+}
+
+/* Sets masked steps to `value`: in the first sequence the first, the middle and the last one, in the second a third in front,
+ * in the third a third at the end. `width` numbers are a step. */
+static void mask_steps(struct tensor *t, int64_t steps, int64_t width, float value)
+{
+    int64_t third = steps / 3 ? steps / 3 : 1, sequences = steps && width ? t->count / (steps * width) : 0;
+    for (int64_t i = 0; i < sequences; i++)
+        for (int64_t k = 0; k < steps; k++) {
+            bool spread = k == 0 || k == steps / 2 || k == steps - 1;
+            bool masked = i % 3 == 0 ? spread : i % 3 == 1 ? k < third : k >= steps - third;
+            for (int64_t n = 0; masked && n < width; n++)
+                t->data[(i * steps + k) * width + n] = value;
+        }
+}
+
+static void mask_input(const struct keras_model *model, const struct keras_value *input, bool ids, struct tensor *t)
+{
+    const struct keras_call *masking = masking_of(model, input);
+    int rank = t->shape.rank;
+    if (ids && rank >= 2)
+        mask_steps(t, t->shape.dims[rank - 1], 1, 0);
+    else if (masking && rank >= 3)
+        mask_steps(t, t->shape.dims[rank - 2], t->shape.dims[rank - 1], (float)masking_value(masking->layer->config));
+}
+
 static enum case_kind kind_of(const struct parity_case *c)
 {
     for (int i = 0; i < CASE_KIND_COUNT; i++)
@@ -222,5 +267,7 @@ struct tensor *parity_make_input(const struct keras_model *model, const struct p
     uint64_t state = 20240607u + (uint64_t)case_index * 1000003u + (uint64_t)index;
     for (int64_t i = 0; i < t->count; i++)
         t->data[i] = ids > 0 ? make_id(kind, ids, &state) : make_number(kind, input->dtype, &state);
+    if (kind == CASE_MASKED)
+        mask_input(model, input, ids > 0, t);
     return t;
 }

@@ -25,7 +25,7 @@
 #define PARITY_TOLERANCE 1e-4
 #define PARITY_FLOOR 1e-3
 
-enum { PARITY_MAX_CASES = 5 };
+enum { PARITY_MAX_CASES = 6 };
 
 /* How two tensors compare. */
 struct parity_error {

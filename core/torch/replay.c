@@ -29,9 +29,14 @@ static bool input_count_fits(const struct torch_node *node)
     case TORCH_LSTM: return node->input_count == 1 || node->input_count == 3;
     case TORCH_GRU:
     case TORCH_RNN: return node->input_count == 1 || node->input_count == 2;
+    case TORCH_LSTM_LOOP:
+    case TORCH_CONV_LSTM_LOOP: return replay_loop_inputs(node, 2);
+    case TORCH_GRU_LOOP:
+    case TORCH_RNN_LOOP: return replay_loop_inputs(node, 1);
     case TORCH_LOOKUP: return node->input_count == 3;
     case TORCH_TAKE:
     case TORCH_STFT_MAGNITUDE:
+    case TORCH_UNFLATTEN_LIKE:
     case TORCH_MATMUL:
     case TORCH_EINSUM:
     case TORCH_MAXIMUM:

@@ -34,6 +34,9 @@ int replay_dim(const struct replay_call *call, int64_t dim, int rank, int *ret, 
 /* The dims that INT or INTS `name` lists, of input 0; absent or empty: all. */
 int replay_dims(const struct replay_call *call, const char *name, bool ret[SHAPE_MAX_RANK], struct h5pt_error *err);
 
+/* Whether the inputs of a recurrent loop with so many states are complete. */
+bool replay_loop_inputs(const struct torch_node *node, int states);
+
 /* The type that torch computes in when both meet: bool < integers < floats, then the larger. */
 enum dtype replay_promote(enum dtype a, enum dtype b);
 

@@ -39,6 +39,16 @@ IDENTITY(DROPOUT2D)
 IDENTITY(DROPOUT3D)
 IDENTITY(ALPHA_DROPOUT)
 
+int replay_UNFLATTEN_LIKE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    const struct shape *x = &call->inputs[0]->shape, *like = &call->inputs[1]->shape;
+    if (x->rank < 1 || like->rank < 2 || x->rank == SHAPE_MAX_RANK || x->dims[0] != like->dims[0] * like->dims[1])
+        return replay_mismatch(call, err, "the first dim cannot be split like that");
+    struct shape shape = {.rank = x->rank + 1, .dims = {like->dims[0], like->dims[1]}};
+    memcpy(shape.dims + 2, x->dims + 1, (size_t)(x->rank - 1) * sizeof *shape.dims);
+    return replay_view(call->inputs[0], &shape, ret, err);
+}
+
 int replay_PERMUTE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     const struct tensor *x = call->inputs[0];

@@ -50,6 +50,8 @@ static bool uses_functional(const struct torch_graph *g)
 {
     for (int i = 0; i < g->node_count; i++) {
         const struct torch_op_info *info = torch_op_info(g->nodes[i].op);
+        if (python_is_loop(g->nodes[i].op))
+            return true;
         bool function = !g->nodes[i].module && info->callee;
         bool helper = function && !strchr(info->callee, '.') && strchr(info->callee, '_') && info->kind == TORCH_KIND_FUNCTION;
         if (function && (helper || strncmp(info->callee, "F.", 2) == 0))

@@ -145,7 +145,7 @@ static const char pad_same_text[] =
     "        pad += [total // 2, total - total // 2]\n"
     "    return F.pad(x, pad, value=value)\n";
 
-static bool used(const struct torch_graph *g, enum torch_op op)
+bool python_uses(const struct torch_graph *g, enum torch_op op)
 {
     for (int i = 0; i < g->node_count; i++)
         if (g->nodes[i].op == op)
@@ -155,9 +155,10 @@ static bool used(const struct torch_graph *g, enum torch_op op)
 
 void python_add_helpers(const struct torch_graph *graph, struct strbuf *out)
 {
-    if (used(graph, TORCH_PAD_SAME) || used(graph, TORCH_AVG_POOL_SAME))
+    if (python_uses(graph, TORCH_PAD_SAME) || python_uses(graph, TORCH_AVG_POOL_SAME))
         strbuf_add(out, pad_same_text);
     for (size_t i = 0; i < sizeof helpers / sizeof *helpers; i++)
-        if (used(graph, helpers[i].op))
+        if (python_uses(graph, helpers[i].op))
             strbuf_add(out, helpers[i].text);
+    python_add_loops(graph, out);
 }

@@ -41,6 +41,14 @@ void python_name_inputs(struct python_printer *p);
 /* To be called when a statement has been written: its operands have one use less. */
 void python_consume(struct python_printer *p, const struct torch_node *node);
 
+/* Whether a node of the graph has this operation. */
+bool python_uses(const struct torch_graph *graph, enum torch_op op);
+/* The recurrent loops (python_cells.c): whether an operation is one, the classes that the graph needs, and what stands in the
+ * parentheses of a call. */
+bool python_is_loop(enum torch_op op);
+void python_add_loops(const struct torch_graph *graph, struct strbuf *out);
+void python_add_loop_arguments(struct strbuf *out, const struct torch_node *node, const char *const *operands);
+
 /* The helper functions that the graph's operations need, as text; "" when none. */
 void python_add_helpers(const struct torch_graph *graph, struct strbuf *out);
 

@@ -52,6 +52,8 @@ static void add_value(struct strbuf *out, const struct torch_attr *attr, const c
     case TORCH_ATTR_TEXT:
         if (strcmp(attr->name, "dtype") == 0)
             strbuf_addf(out, "torch.%s", attr->text);
+        else if (strcmp(attr->name, "activation") == 0 || strcmp(attr->name, "recurrent_activation") == 0)
+            strbuf_add(out, attr->text); /* a function */
         else
             strbuf_addf(out, "\"%s\"", attr->text);
         break;
@@ -198,6 +200,10 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
     case TORCH_SLICE:
         add_slice(out, p, node);
         break;
+    case TORCH_UNFLATTEN_LIKE:
+        add_operand(out, p, node, 0);
+        strbuf_addf(out, ".unflatten(0, %s.shape[:2])", operand(p, node, 1));
+        break;
     case TORCH_SELECT:
         add_select(out, p, node);
         break;
@@ -270,6 +276,14 @@ static void add_call(struct strbuf *out, const struct python_printer *p, const s
     }
 }
 
+static void add_loop_call(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    const char *operands[4];
+    for (int i = 0; i < node->input_count && i < 4; i++)
+        operands[i] = operand(p, node, i);
+    python_add_loop_arguments(out, node, operands);
+}
+
 /* Moves the text to the arena. */
 static const char *take(struct python_printer *p, struct strbuf *out)
 {
@@ -287,6 +301,8 @@ const char *python_expression(struct python_printer *p, const struct torch_node 
         strbuf_addf(&out, "self.%s(", node->module);
         if (node->op == TORCH_LSTM && node->input_count == 3)
             strbuf_addf(&out, "%s, (%s, %s)", operand(p, node, 0), operand(p, node, 1), operand(p, node, 2));
+        else if (python_is_loop(node->op))
+            add_loop_call(&out, p, node);
         else
             add_operands(&out, p, node);
         strbuf_add(&out, ")");

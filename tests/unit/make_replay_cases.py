@@ -87,9 +87,21 @@ def model_helpers():
 
 
 HELPERS = model_helpers()
+def load_cells():
+    """The recurrent modules and functions as model.py gets them: the texts in write/python_cells.c."""
+    source = (HERE / "../../core/write/python_cells.c").read_text()
+    text = "".join(ast.literal_eval(m) for m in re.findall(r'^ +("(?:\\n|[ a-z]).*")[;},]*$', source, re.M))
+    scope = {"torch": torch, "nn": nn, "F": F}
+    exec(text, scope)
+    return scope
+
+
+CELLS = load_cells()
 
 
 def find(name):
+    if name in CELLS:
+        return CELLS[name]
     if name in ("pad_same", "avg_pool_same", "sparsemax", "band_mask"):
         return globals()[name]
     if "." not in name:
@@ -105,6 +117,8 @@ def special(op, x, attrs):
         return torch.cat(x, **attrs)
     if op == "SELECT":
         return x[0].select(attrs["dim"], attrs["index"])
+    if op == "UNFLATTEN_LIKE":
+        return x[0].unflatten(0, x[1].shape[:2])
     if op == "SLICE":
         return x[0][tuple(slice(a, b or None) for a, b in zip(attrs["start"], attrs["stop"]))]
     return OPERATORS[OPS[op][2]](x[0], attrs["value"])
@@ -133,12 +147,19 @@ def by_callee(op, x, attrs):
 
 def by_module(op, x, attrs):
     """The output and the module's parameters, filled at random."""
+    attrs = {k: find(v) if k.endswith("activation") else v for k, v in attrs.items() if k != "masked"}
     module = find(OPS[op][1])(**attrs).eval()
     for name, value in module.state_dict().items():
         if value.is_floating_point():
             value.copy_(rand(*value.shape, low=0.2 if "var" in name else -1.0, high=1.5))
     if op == "LSTM" and len(x) == 3:
         x = x[0], x[1:]
+    if op.endswith("_LOOP"):
+        x, mask = list(x), None
+        if x[1:] and x[1].dtype == torch.bool:
+            mask = x.pop(1)
+        state = tuple(x[1:]) if len(x) == 3 else x[1] if len(x) == 2 else None
+        return module(x[0], mask, state), list(module.state_dict().values())
     return module(*x), list(module.state_dict().values())
 
 
@@ -485,6 +506,29 @@ def recurrent():
     add("LSTM", rand(2, 3, 3), rand(1, 2, 2), rand(1, 2, 2), **sizes)
     add("GRU", rand(2, 3, 3), rand(2, 2, 2), bidirectional=True, **sizes)
     add("LSTM", rand(2, 5, 4), refused=True, **sizes)
+    mask = torch.tensor([[0, 1, 1, 0, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=torch.bool)
+    sizes = dict(input_size=4, hidden_size=2)
+    for op, states in (("LSTM_LOOP", 2), ("GRU_LOOP", 1), ("RNN_LOOP", 1)):
+        first = [rand(3, 2) for _ in range(states)]
+        add(op, rand(3, 5, 4), **sizes)
+        add(op, rand(3, 5, 4), reverse=True, bias=False, **sizes)
+        add(op, rand(3, 5, 4), mask, masked=True, **sizes)
+        add(op, rand(3, 5, 4), mask, *first, masked=True, reverse=True, **sizes)
+        add(op, rand(3, 5, 4), mask, masked=True, zero_output=True, **sizes)
+        add(op, rand(3, 1, 4), *first, activation="linear", **sizes)
+        add(op, rand(3, 5, 3), refused=True, **sizes)
+    for function in sorted(f for f in re.findall(r'{"([\w.]+)", \w+}', (HERE / "../../core/torch/replay_loop.c").read_text())):
+        add("RNN_LOOP", rand(2, 3, 4, low=-4.0, high=4.0), activation=function, **sizes)
+    add("LSTM_LOOP", rand(1, 2, 4), activation="F.softsign", recurrent_activation="hard_sigmoid", **sizes)
+    add("GRU_LOOP", rand(3, 5, 4), reset_after=False, **sizes)
+    add("GRU_LOOP", rand(3, 5, 4), mask, reset_after=False, bias=False, recurrent_activation="F.hardsigmoid", masked=True, **sizes)
+    add("CONV_LSTM_LOOP", rand(3, 5, 8, 6), mask, hidden_size=2, kernel_size=(4,), masked=True)
+    add("CONV_LSTM_LOOP", rand(2, 3, 8, 4, 5), rand(2, 2, 4, 5), rand(2, 2, 4, 5), hidden_size=2, kernel_size=(3, 2), activation="F.relu")
+    add("CONV_LSTM_LOOP", rand(1, 2, 4, 2, 3, 2), hidden_size=1, kernel_size=(1, 3, 2), recurrent_activation="hard_sigmoid", reverse=True)
+    add("CONV_LSTM_LOOP", rand(2, 3, 9, 4, 5), hidden_size=2, kernel_size=(3, 3), refused=True)
+    add("UNFLATTEN_LIKE", rand(6, 4), rand(2, 3, 5))
+    add("UNFLATTEN_LIKE", rand(6), rand(3, 2))
+    add("UNFLATTEN_LIKE", rand(6, 4), rand(2, 2, 5), refused=True)
     add("SELECT", rand(2, 3, 4), dim=1, index=-1)
     add("SELECT", rand(2, 3, 4), dim=0, index=1)
     add("UNFLATTEN", rand(2, 12, 3), dim=1, unflattened_size=(2, 3, 2))
