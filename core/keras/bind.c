@@ -149,9 +149,10 @@ static void refuse_weight(struct builder *b, const struct group *g, const struct
 
 static int bind_group(struct builder *b, struct group *g, bool alone)
 {
-    if (b->weights_version.major < 2)
-        return keras1_bind(b, g);
     bool complete = !alone || g->source->tensor_count == g->wanted_count;
+    /* Weights that do not say their version are of Keras 1, unless they stand beside a newer architecture and have its names. */
+    if (b->weights_version.major < 2 && (b->model->version.major < 2 || !complete || !bind_by_name(g, alone)))
+        return keras1_bind(b, g);
     if (complete && (bind_by_name(g, alone) || bind_by_order(g, true) || bind_by_order(g, false)))
         return bind_theano(b, g);
     size_t before = b->refusals->count;

@@ -15,7 +15,6 @@ enum keras1_layout {
     CONV1D,         /* (taps, 1, inputs, outputs), or before 1.1 (outputs, inputs, taps, 1) */
     CONV,           /* (outputs, inputs, taps…) when channels_first */
     CONV_TRANSPOSE, /* (taps…, inputs, outputs), or (outputs, inputs, taps…) */
-    CHANNELS,       /* (channels, spatial…) when channels_first */
 };
 
 static const struct row {
@@ -168,11 +167,6 @@ static struct source_piece piece_of(const struct source_tensor *t, enum keras1_l
         from_outputs_first(&piece);
     if (layout == CONV_TRANSPOSE && rank == 4)
         set_axes(&piece, 4, first ? (const int[]){2, 3, 0, 1} : (const int[]){0, 1, 3, 2});
-    if (layout == CHANNELS && first && rank > 1) {
-        for (int i = 0; i < rank - 1; i++)
-            piece.axes[i] = i + 1;
-        piece.axes[rank - 1] = 0;
-    }
     return piece;
 }
 

@@ -45,7 +45,7 @@ static void find_backend(struct builder *b, const struct keras_request *request,
 
 /* The version of the configuration and that of the weights, which can be older: old weights with a new architecture. Keras 3
  * does not write its version into model.to_json(), but names the module of each class there. */
-static void find_version(struct builder *b, const struct keras_request *request, bool separate)
+static int find_version(struct builder *b, const struct keras_request *request, bool separate)
 {
     const char *version = source_keras_version(b->source), *backend = source_backend(b->source);
     b->weights_version = keras_version_parse(version);
@@ -58,11 +58,14 @@ static void find_version(struct builder *b, const struct keras_request *request,
     if (!version && json_object_get(b->model->json, "registered_name"))
         version = "3";
     b->model->version = keras_version_parse(version);
-    b->model->version_text = version;
+    /* A copy: the configuration that may hold it is replaced. */
+    if (version && !(b->model->version_text = arena_strdup(b->arena, version)))
+        return h5pt_fail_memory(b->err);
     find_backend(b, request, backend);
     if (b->model->version.major > 3)
         findings_add(b->refusals, H5PT_UNSUPPORTED_VERSION, "", "keras_version",
                      "The file was written by Keras %.40s, which is newer than what is known", version);
+    return 0;
 }
 
 /* Files before tf.keras pass through the words of Keras 1. */
@@ -135,10 +138,8 @@ int keras_model_read(const struct source *source, const struct keras_request *re
         return 0;
     ret->json = json_parse(text, length, "model_config", &local);
     int status = -1;
-    if (ret->json && (b.keep = json_array())) {
-        find_version(&b, request, separate);
-        status = normalise(&b) < 0 ? -1 : read_network(&b);
-    }
+    if (ret->json && (b.keep = json_array()))
+        status = find_version(&b, request, separate) < 0 || normalise(&b) < 0 ? -1 : read_network(&b);
     else
         (void)h5pt_fail_memory(&local);
     /* What was made while reading lives as long as the configuration. */

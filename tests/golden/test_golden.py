@@ -27,6 +27,7 @@ REASONS = {
     "custom_activation": "UNSUPPORTED_ACTIVATION",
     "custom_layer": "UNSUPPORTED_LAYER",
     "hashing_int": "UNSUPPORTED_LAYER",
+    "bn_mode2": "UNSUPPORTED_CONFIG",
     "int8": "UNSUPPORTED_CONFIG",
     "lambda_python": "UNSUPPORTED_LAYER",
     "no_architecture": "WEIGHTS_WITHOUT_ARCHITECTURE",
