@@ -338,6 +338,7 @@ def instance_normalization_of_keras_contrib():
     y = InstanceNormalization(axis=1)(layers.Permute((3, 1, 2))(x))
     return keras.Model(image, [InstanceNormalization(epsilon=0.05)(layers.Conv2D(2, 2)(x)), y])
 
+
 def ids_with_padding():
     """Ids of which 0 is padding: none, in front, in the middle, behind, everywhere."""
     return np.array([[1, 2, 3, 4, 5], [0, 0, 3, 1, 2], [4, 0, 2, 0, 1], [5, 6, 1, 0, 0], [0, 0, 0, 0, 0]], "int32")
