@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "layers/embedding.h"
+#include "layers/encoding.h"
 #include "layers/layer.h"
 #include "layers/masking.h"
 #include "parity/internal.h"
@@ -165,11 +166,13 @@ static float next_normal(uint64_t *state)
     return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
 }
 
-/* How many ids an input may hold: the smallest table of the Embeddings that it reaches unchanged; 0: it holds no ids. */
-static int64_t id_count(const struct keras_model *model, const struct keras_value *input)
+/* How many ids an input may hold: the smallest table of the Embeddings and encodings that it reaches unchanged; 0: it holds no
+ * ids. *ret_tokens: the numbers that it is looked up among instead, or NULL. */
+static int64_t id_count(const struct keras_model *model, const struct keras_value *input, const float **ret_tokens)
 {
     bool *reached = ARENA_ARRAY(model->arena, bool, (size_t)model->value_count + 1);
     int64_t least = 0;
+    *ret_tokens = NULL;
     if (!reached)
         return 0;
     reached[input->id] = true;
@@ -180,8 +183,12 @@ static int64_t id_count(const struct keras_model *model, const struct keras_valu
             any = any || reached[call->inputs[k]->id];
         if (!any)
             continue;
-        if (embedding_ids(call) > 0) {
-            int64_t n = embedding_ids(call);
+        int64_t n = encoding_categories(call->layer, ret_tokens);
+        if (*ret_tokens)
+            return n;
+        if (n == 0)
+            n = embedding_ids(call);
+        if (n > 0) {
             least = least == 0 || n < least ? n : least;
         } else if ((call->layer->class->flags & (LAYER_ANY_DTYPE | LAYER_POINTWISE)) ||
                    strcmp(call->layer->class->name, "Concatenate") == 0) {
@@ -263,11 +270,14 @@ struct tensor *parity_make_input(const struct keras_model *model, const struct p
     if (!t)
         return NULL;
     enum case_kind kind = kind_of(c);
-    int64_t ids = id_count(model, input);
+    const float *tokens;
+    int64_t ids = id_count(model, input, &tokens);
     uint64_t state = 20240607u + (uint64_t)case_index * 1000003u + (uint64_t)index;
     for (int64_t i = 0; i < t->count; i++)
-        t->data[i] = ids > 0 ? make_id(kind, ids, &state) : make_number(kind, input->dtype, &state);
+        t->data[i] = tokens && i % 2 ? tokens[next_random(&state) % (uint64_t)ids]
+                     : ids > 0 && !tokens ? make_id(kind, ids, &state)
+                                          : make_number(kind, input->dtype, &state);
     if (kind == CASE_MASKED)
-        mask_input(model, input, ids > 0, t);
+        mask_input(model, input, ids > 0 && !tokens, t);
     return t;
 }
