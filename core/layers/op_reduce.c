@@ -514,6 +514,8 @@ static int op_reduce_lower(struct lowering *l, const struct keras_call *call)
         r.x = lower_input_keras(l, call, 0);
     if (needs_cast(c))
         r.x = lower_convert(l, call, r.x, dtype);
+    else if (dtype == DTYPE_I32 && lower_dtype(l, r.x.id) == DTYPE_BOOL && c->variant != REDUCE_COUNT_NONZERO)
+        r.x = lower_convert(l, call, r.x, DTYPE_I32); /* torch has no argmax of bool */
     struct shape in = lower_shape(l, r.x.id);
     for (int i = 0; i < r.count; i++)
         r.dims[i] = layout_axis(&r.x.layout, axes[i]);

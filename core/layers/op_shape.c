@@ -200,6 +200,9 @@ static int op_shape_shape(struct layer_shape *s)
     if (reorders(c)) {
         if (!order_of_axes(c, in->rank, axes))
             return layer_shape_fail(s, "The axes do not fit an input of %d dimensions", in->rank);
+        int a = axis_resolve(c->axes.axes[0], in->rank), b = axis_resolve(c->axes.axes[1], in->rank);
+        if (c->variant == SHAPE_ROT90 && c->turns == 2 && in->dims[a] != in->dims[b])
+            return layer_shape_fail(s, "Keras on TensorFlow turns what is not square by 180 degrees in another way than on other backends");
         s->outputs[0] = shape_permute(in, axes);
         return 0;
     }

@@ -22,7 +22,11 @@ OPS = {
     m[1]: (m[2], None if m[3] == "NULL" else m[3][1:-1], None if m[4] == "NULL" else m[4][1:-1], m[5].split())
     for m in ROW.finditer((HERE / "../../core/torch/ops.def").read_text())
 }
-OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, ">": operator.gt, "!=": operator.ne, "|": operator.or_, "&": operator.and_}
+OPERATORS = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow, "%": operator.mod, "//": operator.floordiv,
+    "==": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+    "|": operator.or_, "&": operator.and_, "^": operator.xor,
+}
 WITH_WEIGHT = ("LINEAR", "EMBEDDING")  # functions of these take the weight as an input
 generator = torch.Generator().manual_seed(20240607)
 cases = []
@@ -106,26 +110,37 @@ def find(name):
         return globals()[name]
     if "." not in name:
         return HELPERS[name]
-    scope, name = name.split(".")
-    return getattr({"nn": nn, "F": F, "torch": torch}[scope], name)
+    scope, *path = name.split(".")
+    found = {"nn": nn, "F": F, "torch": torch}[scope]
+    for part in path:
+        found = getattr(found, part)
+    return found
 
 
 def special(op, x, attrs):
     if op == "EINSUM":
         return torch.einsum(attrs["equation"], *x)
-    if op == "CAT":
-        return torch.cat(x, **attrs)
+    if op in ("CAT", "STACK"):
+        return find(OPS[op][2])(x, **attrs)
+    if op == "INDEX_SELECT":
+        return x[0][(slice(None),) * attrs["dim"] + (x[1],)]
+    if op in ("SORT", "TOPK_VALUES"):
+        return find(OPS[op][2])(x[0], **attrs).values
+    if op == "TOPK_INDICES":
+        return find(OPS[op][2])(x[0], **attrs).indices
     if op == "SELECT":
         return x[0].select(attrs["dim"], attrs["index"])
     if op == "UNFLATTEN_LIKE":
         return x[0].unflatten(0, x[1].shape[:2])
     if op == "SLICE":
-        return x[0][tuple(slice(a, b or None) for a, b in zip(attrs["start"], attrs["stop"]))]
-    return OPERATORS[OPS[op][2]](x[0], attrs["value"])
+        steps = attrs.get("step", (1,) * len(attrs["start"]))
+        return x[0][tuple(slice(a, b or None, s) for a, b, s in zip(attrs["start"], attrs["stop"], steps))]
+    operands = (attrs["value"], x[0]) if attrs.get("reflected") else (x[0], attrs["value"])
+    return OPERATORS[OPS[op][2]](*operands)
 
 
 def by_callee(op, x, attrs):
-    kind, _, callee, _ = OPS[op]
+    kind, _, callee, words = OPS[op]
     attrs = dict(attrs)
     if op == "WHERE_NUMBER":
         return torch.where(*x, *attrs.values())
@@ -135,13 +150,15 @@ def by_callee(op, x, attrs):
         return special(op, x, attrs)
     if kind == "METHOD":
         for name in ("dims", "sizes"):
-            if name in attrs:
+            if "*" + name in words:
                 return getattr(x[0], callee)(*(x[0].size(v.dim) if isinstance(v, Size) else v for v in attrs[name]))
         if op == "UNFLATTEN":
             return x[0].unflatten(attrs["dim"], attrs["unflattened_size"])
         if op == "CAST":
             return x[0].to(getattr(torch, attrs["dtype"]))
         return getattr(x[0], callee)(**attrs)
+    if op == "FULL_LIKE" and "dtype" in attrs:
+        attrs["dtype"] = getattr(torch, attrs["dtype"])
     return find(callee)(*x, **attrs)
 
 
@@ -538,7 +555,113 @@ def recurrent():
     add("FLIP", rand(2, 3), dims=(0, 1))
 
 
-for family in (convolutions, linear, attention, recurrent, normalisation, pooling, shapes, arithmetic, activations, categories, images, sound):
+def operations():
+    x = torch.cat([torch.tensor([0.0, -0.5, 0.5, 1.5, 2.5, -1.5, 3.0, -3.0, 1e-3]), rand(7, low=-4.0, high=4.0)])
+    bounded = rand(2, 5, low=-0.95, high=0.95)
+    for op in "ABS NEG SIGN EXP2 EXPM1 SIN TAN ATAN SINH COSH ASINH FLOOR CEIL TRUNC ROUND ERF ERFC DEG2RAD RAD2DEG SINC SIGNBIT LOGICAL_NOT RECIPROCAL".split():
+        add(op, x)
+    for op in "LOG LOG2 LOG10 LOG1P".split():
+        add(op, x.abs() + 0.1)
+    for op in "ASIN ACOS ATANH ERFINV".split():
+        add(op, bounded)
+    add("ACOSH", bounded.abs() + 1.5)
+    special_values = torch.tensor([torch.nan, torch.inf, -torch.inf, 1.0, -0.0])
+    for op in "ISNAN ISINF ISPOSINF ISNEGINF ISFINITE SIGNBIT NAN_TO_NUM".split():
+        add(op, special_values)
+    add("NAN_TO_NUM", special_values, nan=2.0, posinf=5.0, neginf=-6.0)
+    add("ROUND", x, decimals=2)
+    add("ROUND", x * 100, decimals=-1)
+    for op in "ABS NEG SIGN BITWISE_NOT LOGICAL_NOT".split():
+        add(op, torch.tensor([3, -2, 0]))
+    add("BITWISE_NOT", torch.tensor([True, False]))
+    shapes = [((2, 3), (2, 3)), ((2, 3, 2), (3, 1)), ((), (2, 2))]
+    for op in "POW REMAINDER FMOD FMAX FMIN ATAN2 HYPOT HEAVISIDE LOGADDEXP LOGADDEXP2 EQUAL NOT_EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL FLOOR_DIVIDE".split():
+        for a, b in shapes:
+            add(op, rand(*a, low=0.1), rand(*b))
+        if op not in ("LOGADDEXP", "LOGADDEXP2", "HEAVISIDE", "HYPOT", "POW"):
+            add(op, torch.tensor([7, -7, 7, -7]), torch.tensor([3, 3, -3, -3]))
+    add("POW", torch.tensor([2, -3]), torch.tensor([3, 2]))
+    for op in "LOGICAL_XOR BITWISE_AND BITWISE_OR BITWISE_XOR".split():
+        add(op, rand(2, 3) > 0, rand(3) > 0)
+    for op in "BITWISE_AND BITWISE_OR BITWISE_XOR".split():
+        add(op, torch.tensor([6, -3, 12]), torch.tensor([3, 5, -1]))
+    for op in "SUB POW REMAINDER FLOOR_DIVIDE EQUAL GREATER_EQUAL LESS LESS_EQUAL".split():
+        for reflected in (False, True):
+            more = {"reflected": True} if reflected else {}
+            add(op + "_SCALAR", rand(2, 3, low=0.2), value=1.5, **more)
+            add(op + "_SCALAR", torch.tensor([5, 3, 2]), value=2, **more)
+    add("REMAINDER_SCALAR", torch.tensor([-5, 5, -6]), value=3)
+    add("FLOOR_DIVIDE_SCALAR", torch.tensor([-5, 5, -6]), value=3)
+    add("DIV_SCALAR", rand(3, low=0.5), value=2.0, reflected=True)
+    add("WHERE", rand(2, 3) > 0, rand(2, 3), rand(3))
+    add("WHERE", rand(2, 1, 3) > 0, rand(2, 1), torch.tensor(0.5))
+    add("FULL_LIKE", rand(2, 2), fill_value=2.5)
+    add("FULL_LIKE", rand(2, 2), fill_value=2, dtype="int32")
+    for op in "AMIN PROD STD LOGSUMEXP".split():
+        add(op, rand(2, 3, 4), dim=1)
+        add(op, rand(2, 3, 4), dim=-1, keepdim=True)
+    for op in "AMIN STD LOGSUMEXP VECTOR_NORM".split():
+        add(op, rand(2, 3, 2, 2), dim=(1, 3))
+    for op in "ARGMAX ARGMIN".split():
+        add(op, rand(2, 3, 4), dim=1)
+        add(op, torch.tensor([[1.0, 3.0, 3.0], [2.0, torch.nan, 5.0]]), dim=-1, keepdim=True)
+    add("PROD", torch.tensor([[1, 2], [3, 4]]), dim=0)
+    add("ALL", torch.tensor([[True, True], [False, True]]), dim=1)
+    add("ALL", torch.tensor([[1.0, 0.0], [2.0, -1.0]]), dim=0, keepdim=True)
+    for order in (1.0, 2.0, 3.0, torch.inf, -torch.inf):
+        add("VECTOR_NORM", rand(2, 3, 4), ord=order, dim=-1)
+    for q in (0.0, 0.3, 0.5, 1.0):
+        add("QUANTILE", rand(2, 5, 3), q=q, dim=1)
+    add("QUANTILE", rand(2, 4), q=0.7, dim=-1, keepdim=True)
+    ties = torch.tensor([[2.0, 1.0, 2.0, -1.0], [0.0, 3.0, 1.0, 3.0]])
+    add("SORT", rand(2, 4, 3), dim=1)
+    add("SORT", rand(2, 4), descending=True)
+    add("ARGSORT", ties, dim=-1, stable=True)
+    add("ARGSORT", rand(3, 4), dim=0, stable=True)
+    for op in ("TOPK_VALUES", "TOPK_INDICES"):
+        add(op, rand(2, 5), k=3)
+        add(op, rand(2, 5, 3), k=2, dim=1)
+    for op in ("CUMSUM", "CUMPROD"):
+        add(op, rand(2, 4, 3), dim=1)
+        add(op, torch.tensor([[1, 2, 3], [4, 5, 6]]), dim=-1)
+    add("SLICE", rand(2, 7), start=(0, 1), stop=(0, 6), step=(1, 2))
+    add("SLICE", rand(5, 4), start=(-4, 0), stop=(0, -1), step=(3, 2))
+    add("ROLL", rand(2, 5), shifts=(2,), dims=(1,))
+    add("ROLL", rand(3, 5), shifts=(-1, 7), dims=(0, 1))
+    add("TILE", rand(2, 3), dims=(1, 2))
+    add("TILE", rand(2, 3), dims=(2, 1, 2))
+    add("TILE", rand(2, 3), dims=(2,))
+    for op in ("TRIL", "TRIU"):
+        for diagonal in (-1, 0, 1):
+            add(op, rand(2, 3, 4), diagonal=diagonal)
+    add("DIAGONAL", rand(3, 4))
+    add("DIAGONAL", rand(2, 3, 4), offset=1, dim1=1, dim2=2)
+    add("DIAGONAL", rand(2, 3, 4), offset=-1, dim1=2, dim2=0)
+    add("STACK", rand(2, 3), rand(2, 3), dim=1)
+    add("STACK", rand(2, 3), rand(2, 3), rand(2, 3), dim=-1)
+    add("INDEX_SELECT", rand(2, 4, 3), torch.tensor([0, 2, -1]), dim=1)
+    add("INDEX_SELECT", rand(2, 4), torch.tensor([[0, 1], [1, 3]]), dim=1)
+    add("INDEX_SELECT", rand(2, 4), torch.tensor(2), dim=1)
+    add("INDEX_SELECT", rand(2, 4), torch.tensor([4]), dim=1, refused=True)
+    add("TAKE_ALONG_DIM", rand(2, 4, 3), torch.tensor([[[0], [2]], [[3], [1]]]), dim=1)
+    add("TAKE_ALONG_DIM", rand(2, 4), torch.tensor([[0, 3, 1]]), dim=1)
+    add("ISIN", torch.tensor([0, 3, 2, 5]), torch.tensor([2, 0]))
+    add("ISIN", torch.tensor([0, 3, 2, 5]), torch.tensor([2, 0]), invert=True)
+    edges = torch.tensor([-1.0, 0.0, 0.5])
+    for right in (False, True):
+        add("BUCKETIZE", torch.tensor([-2.0, -1.0, -0.5, 0.0, 0.5, 9.0]), edges, right=right)
+    square = rand(2, 3, 3) + 3 * torch.eye(3)
+    add("INV", square)
+    add("DET", square)
+    add("DET", rand(4, 4))
+    add("CROSS", rand(2, 4, 3), rand(2, 1, 3))
+    add("UNFOLD", rand(2, 3, 5, 4), kernel_size=(2, 3))
+    add("UNFOLD", rand(1, 2, 6, 6), kernel_size=2, dilation=2, padding=1, stride=(1, 2))
+    add("RGB_TO_HSV", rand(2, 3, 4, low=0.0, high=1.0), dim=1)
+    add("RGB_TO_HSV", torch.tensor([[0.5, 0.5, 0.5], [0.0, 0.0, 0.0], [0.2, 0.1, 0.9]]), dim=-1)
+
+
+for family in (convolutions, linear, attention, recurrent, normalisation, pooling, shapes, arithmetic, activations, categories, images, sound, operations):
     family()
 missing = set(OPS) - {case["op"] for case in cases if "output" in case}
 assert not missing, missing
