@@ -37,6 +37,7 @@ struct recurrent_direction {
     bool return_sequences, return_state, stateful, unroll, time_major;
     bool go_backwards;       /* outputs stay in the order in which they were computed */
     bool state_order_unknown; /* of stacked cells, in inputs and outputs */
+    bool pad_front;          /* ConvLSTM: an even kernel over the state has its odd cell of padding in front (Theano) */
     bool zero_output;        /* masked steps give zeros instead of the output before */
 };
 

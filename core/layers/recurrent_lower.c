@@ -169,6 +169,8 @@ static int loop_attrs(const struct context *c, const struct recurrent_direction 
     attrs[n++] = attr_int("hidden_size", cell->units);
     if (convolutional)
         attrs[n++] = attr_list(c->l, "kernel_size", d->conv.window.rank, d->conv.window.size);
+    if (convolutional)
+        attrs[n++] = attr_bool("pad_front", d->pad_front);
     else
         attrs[n++] = attr_bool("bias", cell->use_bias);
     if (cell->kind == RECURRENT_GRU)

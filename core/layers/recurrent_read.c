@@ -190,9 +190,10 @@ static void read_conv_lstm(struct config_reader *reader, struct recurrent_direct
     if (!recurrent_function(&cell->activation))
         config_refuse(reader, H5PT_UNSUPPORTED_ACTIVATION, "activation", "This activation is not supported here");
     d->conv.activation = activation_default(ACTIVATION_LINEAR);
-    if (!reader->version.tensorflow)
+    d->pad_front = reader->version.theano;
+    if (!reader->version.tensorflow && !reader->version.theano)
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "backend",
-                      "%s computed by another backend than TensorFlow is not supported", reader->layer->class_name);
+                      "%s computed by another backend than TensorFlow or Theano is not supported", reader->layer->class_name);
 }
 
 static void read_flags(struct config_reader *reader, struct recurrent_direction *d)

@@ -247,9 +247,8 @@ static void set_axes(struct worker *w, const struct layer_run *run)
         *x = (struct window_axis){
             .in = in, .out = out, .size = window->size[i], .stride = window->stride[i], .dilation = window->dilation[i]};
         *h = (struct window_axis){.in = out, .out = out, .size = window->size[i], .stride = 1, .dilation = 1};
-        if (window->padding == SPATIAL_SAME)
-            window_same(in, window_extent(x->size, x->dilation), x->stride, &x->before, &after);
-        window_same(out, window_extent(h->size, 1), 1, &h->before, &after);
+        spatial_padding_of(window, i, in, &x->before, &after);
+        h->before = w->d->pad_front ? h->size / 2 : (h->size - 1) / 2;
         w->positions *= out;
     }
 }

@@ -225,7 +225,7 @@ int channels_last_end(struct channels_last *cl, int status)
     return status;
 }
 
-static void window_padding(const struct spatial_window *window, int i, int64_t n, int64_t *before, int64_t *after)
+void spatial_padding_of(const struct spatial_window *window, int i, int64_t n, int64_t *before, int64_t *after)
 {
     int64_t extent = window_extent(window->size[i], window->dilation[i]);
     *before = *after = 0;
@@ -257,7 +257,7 @@ void channels_last_axes(const struct channels_last *cl, const struct spatial_win
             .stride = window->stride[i],
             .dilation = window->dilation[i],
         };
-        window_padding(window, i, n, &axis->before, &after);
+        spatial_padding_of(window, i, n, &axis->before, &after);
     }
 }
 
@@ -286,7 +286,7 @@ struct spatial_plan spatial_plan(const struct keras_call *call, const struct spa
             plan.form = SPATIAL_RUN_TIME;
             return plan;
         }
-        window_padding(window, i, n == DIM_UNKNOWN ? 1 : n, &plan.before[i], &plan.after[i]);
+        spatial_padding_of(window, i, n == DIM_UNKNOWN ? 1 : n, &plan.before[i], &plan.after[i]);
         bool fits = !window->pooling || plan.before[i] <= window->size[i] / 2;
         if (plan.before[i] != plan.after[i] || !fits || (varies && call->layer->call_count > 1))
             plan.form = SPATIAL_FIXED;
@@ -303,7 +303,7 @@ static struct lowered pad_same(struct lowering *l, const struct keras_call *call
         int64_t *n = &shape.dims[2 + i], before, after;
         if (*n == DIM_UNKNOWN)
             continue;
-        window_padding(window, i, *n, &before, &after);
+        spatial_padding_of(window, i, *n, &before, &after);
         *n += before + after;
     }
     const struct torch_attr attrs[] = {

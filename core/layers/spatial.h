@@ -44,6 +44,8 @@ int spatial_check_input(struct layer_shape *s, int rank);
 int spatial_set_output(struct layer_shape *s, int rank, const int64_t *sizes, int64_t channels);
 /* How many windows fit along dimension i into n cells: 0 when none does, DIM_UNKNOWN for an unknown n. */
 int64_t spatial_output_size(const struct spatial_window *window, int i, int64_t n);
+/* The padding along dimension i of n cells. */
+void spatial_padding_of(const struct spatial_window *window, int i, int64_t n, int64_t *before, int64_t *after);
 /* spatial_check_input and spatial_set_output with the sizes of this window. */
 int spatial_window_shape(struct layer_shape *s, const struct spatial_window *window, int64_t channels);
 

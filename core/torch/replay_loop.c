@@ -305,7 +305,7 @@ static int set_window(struct loop *r, struct h5pt_error *err)
         w.in[i] = w.out[i] = k < 0 ? 1 : x->dims[3 + k];
         w.kernel[i] = k < 0 ? 1 : kernel[k];
         w.stride[i] = w.dilation[i] = 1;
-        w.before[i] = (w.kernel[i] - 1) / 2;
+        w.before[i] = replay_bool(r->call, "pad_front", false) ? w.kernel[i] / 2 : (w.kernel[i] - 1) / 2;
         w.kernel_size *= w.kernel[i];
     }
     w.in_size = w.out_size = r->cells = w.in[0] * w.in[1] * w.in[2];

@@ -82,30 +82,19 @@ def band_mask(query, key, before=None, after=None):
 
 
 def model_helpers():
-    """The functions that write/python_helpers.c puts into model.py, made from its text."""
-    text = (HERE / "../../core/write/python_helpers.c").read_text()
-    literals = re.findall(r'^ +("(?:[^"\\]|\\.)*")', text, re.M)
+    """The functions and modules that write/python_helpers.c and python_cells.c put into model.py, made from their text."""
+    write = HERE / "../../core/write"
+    text = "".join((write / name).read_text() for name in ("python_helpers.c", "python_cells.c"))
+    literals = re.findall(r'^ +("(?:[^"\\]|\\.)*")[,;}]*$', text, re.M)
     scope = {"torch": torch, "F": F, "nn": nn}
     exec("".join(ast.literal_eval(literal) for literal in literals), scope)
     return scope
 
 
 HELPERS = model_helpers()
-def load_cells():
-    """The recurrent modules and functions as model.py gets them: the texts in write/python_cells.c."""
-    source = (HERE / "../../core/write/python_cells.c").read_text()
-    text = "".join(ast.literal_eval(m) for m in re.findall(r'^ +("(?:\\n|[ a-z]).*")[;},]*$', source, re.M))
-    scope = {"torch": torch, "nn": nn, "F": F}
-    exec(text, scope)
-    return scope
-
-
-CELLS = load_cells()
 
 
 def find(name):
-    if name in CELLS:
-        return CELLS[name]
     if name in ("pad_same", "avg_pool_same", "sparsemax", "band_mask"):
         return globals()[name]
     if "." not in name:
@@ -541,6 +530,7 @@ def recurrent():
     add("GRU_LOOP", rand(3, 5, 4), mask, reset_after=False, bias=False, recurrent_activation="F.hardsigmoid", masked=True, **sizes)
     add("CONV_LSTM_LOOP", rand(3, 5, 8, 6), mask, hidden_size=2, kernel_size=(4,), masked=True)
     add("CONV_LSTM_LOOP", rand(2, 3, 8, 4, 5), rand(2, 2, 4, 5), rand(2, 2, 4, 5), hidden_size=2, kernel_size=(3, 2), activation="F.relu")
+    add("CONV_LSTM_LOOP", rand(2, 2, 8, 4, 5), hidden_size=2, kernel_size=(2, 4), pad_front=True)
     add("CONV_LSTM_LOOP", rand(1, 2, 4, 2, 3, 2), hidden_size=1, kernel_size=(1, 3, 2), recurrent_activation="hard_sigmoid", reverse=True)
     add("CONV_LSTM_LOOP", rand(2, 3, 9, 4, 5), hidden_size=2, kernel_size=(3, 3), refused=True)
     add("UNFLATTEN_LIKE", rand(6, 4), rand(2, 3, 5))
