@@ -56,13 +56,7 @@ static const char *why_beyond_torch(const char *class_name)
 
 static void refuse_class(struct builder *b, const struct keras_layer *layer)
 {
-    static const char tf_operations[] = "TFOpLambda SlicingOpLambda TensorFlowOpLayer ClassMethod InstanceMethod InstanceProperty";
-    const char *function = json_string_value(json_object_get(layer->json, "function"));
-    if (word_index(tf_operations, layer->class_name) >= 0)
-        findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, layer->path, "function",
-                     "The TensorFlow operation \"%.80s\" (%.80s) is not supported", function ? function : layer->name,
-                     layer->class_name);
-    else if (is_operation(b, layer))
+    if (is_operation(b, layer))
         findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, layer->path, "class_name",
                      "The Keras operation \"%.80s\" is not supported", layer->class_name);
     else if (why_beyond_torch(layer->class_name))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "keras/build.h"
+#include "keras/translate.h"
 #include "layers/layer.h"
 
 enum node_state { NODE_NEW, NODE_BUSY, NODE_DONE };
@@ -244,6 +245,8 @@ static int read_node(struct builder *b, struct node *node)
     json_decref(arguments);
     node->arguments = arguments;
     const struct keras_layer *layer = node->entry->layer;
+    if (layer && translate_is(layer->class_name))
+        return 0;
     if (layer && build_prepare(b, node->entry->layer) < 0)
         return -1;
     if (!layer || !layer->class || !(layer->class->flags & LAYER_ARGUMENTS))
@@ -357,9 +360,21 @@ static int call_time_distributed(struct builder *b, struct network_layer *entry,
     return 0;
 }
 
+/* What is no tensor (a shape) can only be used by operations that are translated. */
+static void refuse_known(struct builder *b, const struct network_layer *entry, struct value_list inputs)
+{
+    for (int i = 0; i < inputs.count; i++)
+        if (inputs.values[i]->known)
+            findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, entry_path(entry), "inbound_nodes",
+                         "%s takes a size as a tensor, which is not supported", entry->class_name);
+}
+
 static int call_entry(struct builder *b, struct network_layer *entry, struct value_list inputs, const json_t *arguments,
                       struct value_list *ret)
 {
+    if (!entry->nested && translate_is(entry->layer->class_name))
+        return translate_call(b, entry->layer, inputs.values, inputs.count, arguments, &ret->values, &ret->count);
+    refuse_known(b, entry, inputs);
     if (entry->time_distributed)
         return call_time_distributed(b, entry, inputs, arguments, ret);
     if (entry->nested) {
@@ -766,6 +781,7 @@ int expand_model(struct builder *b, struct network *root)
     model->output_names = ARENA_ARRAY(b->arena, const char *, (size_t)outputs.count + 1);
     if (!model->output_names)
         return h5pt_fail_memory(b->err);
+    refuse_known(b, &(struct network_layer){.class_name = "An output of the model", .nested = root}, outputs);
     for (int i = 0; i < outputs.count; i++)
         model->output_names[i] = outputs.values[i]->call ? outputs.values[i]->call->layer->name : "output";
     if (outputs.count == 0)

@@ -75,6 +75,8 @@ struct keras_value {
     bool masked; /* carries a Keras mask */
     struct keras_value *mask; /* the mask, once a layer has asked for it */
     bool bad;    /* made by a layer that was refused: nothing is known about it */
+    const json_t *known; /* no tensor of the graph at all but a constant, such as a shape, that is known while reading; then
+                            also bad */
     struct keras_call *call;
     int index; /* among the outputs of call */
     int id;    /* 0 … model->value_count - 1 */
