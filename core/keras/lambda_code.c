@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "keras/lambda_code.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #include "base/words.h"
@@ -30,7 +29,7 @@ static const struct {
 
 const char *py_version_name(enum py_version version)
 {
-    static const char *const names[] = {"2.7", "3.5", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"};
+    static const char *const names[] = {"2.7", "3.5", "3.6", "3.6 or 3.7", "3.8", "3.8 or 3.9", "3.10", "3.11", "3.12", "3.13"};
     return names[version];
 }
 
@@ -169,12 +168,19 @@ int py_jump_target(const struct py_program *program, int index)
 
 /* ---- for people ---- */
 
+const char *py_printable(const struct py_object *text, char ret[PY_PRINTABLE_SIZE])
+{
+    size_t n = 0;
+    for (; n < text->count && n + 1 < PY_PRINTABLE_SIZE; n++)
+        ret[n] = text->bytes[n] >= ' ' && text->bytes[n] < 127 ? (char)text->bytes[n] : '?';
+    ret[n] = 0;
+    return ret;
+}
+
 static void add_text(struct strbuf *out, const struct py_object *text)
 {
-    for (size_t i = 0; i < text->count && i < 60; i++) {
-        char c = isprint(text->bytes[i]) ? (char)text->bytes[i] : '?';
-        strbuf_add_bytes(out, &c, 1);
-    }
+    char printable[PY_PRINTABLE_SIZE];
+    strbuf_add(out, py_printable(text, printable));
 }
 
 static void add_object(struct strbuf *out, const struct py_object *o, int depth)
@@ -258,7 +264,7 @@ void py_disassemble(const struct py_program *program, size_t limit, struct strbu
         if (instruction->op == PY_OP_RESUME || instruction->op == PY_OP_PRECALL || instruction->op == PY_OP_NOP)
             continue;
         if (out->length - start > limit) {
-            strbuf_add(out, "; …");
+            strbuf_add(out, "; ...");
             return;
         }
         strbuf_add(out, out->length > start ? "; " : "");

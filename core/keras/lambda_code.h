@@ -17,7 +17,7 @@ enum py_op {
 };
 
 enum py_version { PY_27, PY_35, PY_36, PY_37, PY_38, PY_39, PY_310, PY_311, PY_312, PY_313, PY_VERSION_COUNT };
-/* "3.7" */
+/* "3.10"; "3.8 or 3.9" where the instructions do not tell. */
 const char *py_version_name(enum py_version version);
 const char *py_op_name(enum py_op op);
 
@@ -45,6 +45,10 @@ bool py_decode(struct arena *arena, const struct py_code *code, struct py_progra
 int py_instruction_at(const struct py_program *program, int offset);
 /* Where a jump goes, as an index, or -1. Only forward jumps. */
 int py_jump_target(const struct py_program *program, int index);
+
+/* The beginning of a text, with ? for what is no printable ASCII. */
+enum { PY_PRINTABLE_SIZE = 61 };
+const char *py_printable(const struct py_object *text, char ret[PY_PRINTABLE_SIZE]);
 
 /* "LOAD_FAST x; LOAD_CONST 2.0; BINARY_MULTIPLY; RETURN_VALUE", cut after `limit` bytes. */
 void py_disassemble(const struct py_program *program, size_t limit, struct strbuf *out);

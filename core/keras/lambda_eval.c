@@ -70,20 +70,17 @@ static const struct py_object *item(const struct py_object *tuple, int index)
     return tuple && index >= 0 && (size_t)index < tuple->count ? tuple->items[index] : NULL;
 }
 
-/* A text of the code as a C string; false when it is not there or longer than names are. */
-static bool text_at(const struct py_object *tuple, int index, char *ret, size_t size)
+/* A name of the code; false when it is not there, longer than names are, or not ASCII. */
+static bool text_at(const struct py_object *tuple, int index, char ret[PY_PRINTABLE_SIZE])
 {
     const struct py_object *o = item(tuple, index);
-    if (!o || o->kind != PY_TEXT || o->count >= size || memchr(o->bytes, 0, o->count))
-        return false;
-    memcpy(ret, o->bytes, o->count);
-    ret[o->count] = 0;
-    return true;
+    return o && o->kind == PY_TEXT && o->count < PY_PRINTABLE_SIZE &&
+           memcmp(py_printable(o, ret), o->bytes, o->count) == 0;
 }
 
-static bool name_at(struct frame *f, int index, char ret[128])
+static bool name_at(struct frame *f, int index, char ret[PY_PRINTABLE_SIZE])
 {
-    if (text_at(f->code->names, index, ret, 128))
+    if (text_at(f->code->names, index, ret))
         return true;
     (void)fail(f);
     return false;
@@ -321,7 +318,7 @@ static enum outcome follow_operators(struct frame *f, const struct py_instructio
     if (i->op == PY_OP_IS_OP)
         return identity(f, i->arg == 1);
     if (i->op == PY_OP_COMPARE_OP) {
-        if (v < PY_39 && (i->arg == 8 || i->arg == 9))
+        if (v <= PY_310 && (i->arg == 8 || i->arg == 9)) /* before 3.9 */
             return identity(f, i->arg == 9);
         return compare(f, v >= PY_313 ? i->arg >> 5 : v == PY_312 ? i->arg >> 4 : i->arg);
     }
@@ -435,7 +432,7 @@ static enum outcome follow_lists(struct frame *f, const struct py_instruction *i
 
 static enum outcome load_global(struct frame *f, int arg)
 {
-    char name[128];
+    char name[PY_PRINTABLE_SIZE];
     enum py_version v = f->program.version;
     bool with_nothing = v >= PY_311 && (arg & 1);
     if (!name_at(f, v >= PY_311 ? arg >> 1 : arg, name))
@@ -450,7 +447,7 @@ static enum outcome load_global(struct frame *f, int arg)
 /* Methods are values like others here; the place of `self` stays empty. */
 static enum outcome load_attribute(struct frame *f, int index, bool method)
 {
-    char name[128];
+    char name[PY_PRINTABLE_SIZE];
     const json_t *x = pop(f);
     bool before = f->program.version < PY_313;
     if (!x || !name_at(f, index, name))
@@ -509,7 +506,7 @@ static enum outcome set_function_attribute(struct frame *f, int which)
 
 static enum outcome follow_names(struct frame *f, const struct py_instruction *i)
 {
-    char name[128];
+    char name[PY_PRINTABLE_SIZE];
     bool methods = f->program.version >= PY_312;
     switch (i->op) {
     case PY_OP_LOAD_GLOBAL:
@@ -705,9 +702,9 @@ static enum outcome follow(struct frame *f)
 
 static bool bind_one(struct frame *f, const char *name, const json_t *value)
 {
-    char parameter[128];
+    char parameter[PY_PRINTABLE_SIZE];
     for (int i = 0; i < f->code->argcount + f->code->kwonly; i++)
-        if (text_at(f->code->varnames, i, parameter, sizeof parameter) && strcmp(parameter, name) == 0 && !f->locals[i]) {
+        if (text_at(f->code->varnames, i, parameter) && strcmp(parameter, name) == 0 && !f->locals[i]) {
             f->locals[i] = value;
             return true;
         }

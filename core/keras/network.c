@@ -20,7 +20,7 @@ bool network_is_ref(const json_t *value, struct network_ref *ret)
     }
     size_t n = json_array_size(value);
     const char *layer = json_string_value(json_array_get(value, 0));
-    if ((n != 3 && n != 4) || !layer || !json_is_integer(json_array_get(value, 1)) ||
+    if ((n != 3 && n != 4) || !layer || strcmp(layer, "_CONSTANT_VALUE") == 0 || !json_is_integer(json_array_get(value, 1)) ||
         !json_is_integer(json_array_get(value, 2)))
         return false;
     ret->layer = layer;

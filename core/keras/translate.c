@@ -41,13 +41,19 @@ static const json_t *trace_form(struct trace *t, const json_t *value, struct ker
     return trace_keep(t, object);
 }
 
-/* The arguments of a call that has none but its inputs (in a Sequential). */
-static const json_t *plain_arguments(struct trace *t, int count)
+static const json_t *input_list(struct trace *t, struct keras_value **inputs, int count)
 {
-    json_t *args = json_array();
+    json_t *list = json_array();
     for (int i = 0; i < count; i++)
-        (void)json_array_append_new(args, json_pack("{s:i}", "tensor", i));
-    return trace_keep(t, json_pack("{s:o, s:{}}", "args", count == 1 ? args : json_pack("[o]", args), "kwargs"));
+        (void)json_array_append(list, (json_t *)trace_tensor(t, inputs[i]));
+    return trace_keep(t, list);
+}
+
+/* The arguments of a call that has none but its inputs (in a Sequential). */
+static const json_t *plain_arguments(struct trace *t, const json_t *tensors)
+{
+    const json_t *args = json_array_size(tensors) == 1 ? tensors : TRACE_LIST(t, tensors);
+    return args ? trace_object(t, "args", args, "kwargs", trace_object(t, NULL), NULL) : NULL;
 }
 
 static bool made_here(const struct trace *t, const struct keras_value *value)
@@ -112,13 +118,13 @@ static int name_result(struct trace *t, const struct keras_value *result)
 
 /* ---- calls ---- */
 
-static const json_t *translate(struct trace *t, const json_t *arguments)
+static const json_t *translate(struct trace *t, const json_t *arguments, const json_t *tensors)
 {
     const char *class_name = t->origin->class_name;
     if (strcmp(class_name, "TFOpLambda") == 0 || strcmp(class_name, "SlicingOpLambda") == 0)
         return translate_tf_function(t, arguments);
     if (strcmp(class_name, "TensorFlowOpLayer") == 0)
-        return translate_tf_node(t, arguments);
+        return translate_tf_node(t, tensors);
     if (strcmp(class_name, "Lambda") == 0)
         return translate_lambda(t, arguments);
     if (strcmp(class_name, "AddLoss") == 0 || strcmp(class_name, "AddMetric") == 0)
@@ -159,8 +165,9 @@ int translate_call(struct builder *b, struct keras_layer *layer, struct keras_va
     trace_begin(&t, b, layer, ++layer->call_count);
     if (any_unknown(inputs, input_count))
         return refuse(b, &t, ret, ret_count);
-    const json_t *form = trace_form(&t, arguments ? arguments : plain_arguments(&t, input_count), inputs, input_count);
-    const json_t *value = form && !t.why.code ? translate(&t, form) : NULL;
+    const json_t *tensors = input_list(&t, inputs, input_count);
+    const json_t *form = arguments ? trace_form(&t, arguments, inputs, input_count) : plain_arguments(&t, tensors);
+    const json_t *value = form && tensors && !t.why.code ? translate(&t, form, tensors) : NULL;
     if (b->err->code)
         return -1;
     struct result_list list = {.count = 0};

@@ -14,9 +14,9 @@ int translate_call(struct builder *b, struct keras_layer *layer, struct keras_va
                    const json_t *arguments, struct keras_value ***ret, int *ret_count);
 
 /* The parts, each giving the result of the call as a value of the trace, or NULL with t->why. `arguments` as in struct
- * keras_call, with the tensors of the trace. */
+ * keras_call, with the tensors of the trace; `tensors` is the list of the inputs. */
 const json_t *translate_tf_function(struct trace *t, const json_t *arguments); /* TFOpLambda, SlicingOpLambda */
-const json_t *translate_tf_node(struct trace *t, const json_t *arguments);     /* TensorFlowOpLayer */
+const json_t *translate_tf_node(struct trace *t, const json_t *tensors);       /* TensorFlowOpLayer */
 const json_t *translate_lambda(struct trace *t, const json_t *arguments);      /* Lambda */
 
 /* A NodeDef of TensorFlow from its serialised form (`length` bytes), as the JSON form of the same: {"name", "op", "input":

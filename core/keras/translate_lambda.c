@@ -173,6 +173,13 @@ static const json_t *refuse_code(struct trace *t, const struct py_code *code)
     return NULL;
 }
 
+/* A function that was given by its name is not converted, although tf.keras and older Keras store its bytecode as well. */
+static bool is_lambda(const struct py_code *code)
+{
+    static const char name[] = "<lambda>";
+    return code->name->count == sizeof name - 1 && memcmp(code->name->bytes, name, sizeof name - 1) == 0;
+}
+
 static const struct py_code *read_code(struct trace *t, const json_t *text)
 {
     size_t length = 0;
@@ -201,6 +208,10 @@ const json_t *translate_lambda(struct trace *t, const json_t *arguments)
     if (!json_is_string(stored.code))
         return named_function(t, function, input);
     const struct py_code *code = read_code(t, stored.code);
+    char name[PY_PRINTABLE_SIZE];
+    if (code && !is_lambda(code))
+        return trace_refuse(t, H5PT_UNSUPPORTED_LAYER, "The Lambda holds a named Python function, \"%s\", no lambda expression",
+                            py_printable(code->name, name));
     const json_t *kwargs = code ? keywords(t, code, input) : NULL;
     if (!kwargs)
         return NULL;

@@ -81,7 +81,7 @@ static const json_t *attributes(struct trace *t, const json_t *node)
 static const json_t *node_inputs(struct trace *t, const json_t *node, const json_t *tensors)
 {
     const json_t *constants = json_object_get(t->origin->json, "constants"), *names = json_object_get(node, "input");
-    size_t given = json_is_array(tensors) ? json_array_size(tensors) : 1, next = 0, count = 0;
+    size_t given = json_array_size(tensors), next = 0, count = 0;
     for (size_t i = 0; i < json_array_size(names); i++) {
         const char *name = json_string_value(json_array_get(names, i));
         count += name && name[0] != '^';
@@ -94,7 +94,7 @@ static const json_t *node_inputs(struct trace *t, const json_t *node, const json
         char key[24];
         (void)snprintf(key, sizeof key, "%zu", i);
         json_t *constant = json_object_get(constants, key);
-        json_t *tensor = json_is_array(tensors) ? json_array_get(tensors, next) : next == 0 ? (json_t *)tensors : NULL;
+        json_t *tensor = json_array_get(tensors, next);
         next += constant == NULL;
         if (json_array_append(args, constant ? constant : tensor) < 0) {
             json_decref(args);
@@ -104,7 +104,7 @@ static const json_t *node_inputs(struct trace *t, const json_t *node, const json
     return trace_keep(t, args);
 }
 
-const json_t *translate_tf_node(struct trace *t, const json_t *arguments)
+const json_t *translate_tf_node(struct trace *t, const json_t *tensors)
 {
     const json_t *node = json_object_get(t->origin->json, "node_def");
     if (json_is_string(node)) {
@@ -117,7 +117,6 @@ const json_t *translate_tf_node(struct trace *t, const json_t *arguments)
     const struct function *f = op ? function_find("raw", op) : NULL;
     if (!f)
         return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "The TensorFlow operation %.80s is not supported", op ? op : "?");
-    const json_t *tensors = json_array_get(json_object_get(arguments, "args"), 0);
     const json_t *args = node_inputs(t, node, tensors), *kwargs = args ? attributes(t, node) : NULL;
     return kwargs && !t->why.code ? function_call(t, f, args, kwargs) : NULL;
 }
