@@ -106,7 +106,7 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
     if (config_begin(&reader, layer, b->model->version, b->arena, b->refusals, b->err) < 0)
         return -1;
     reader.warnings = b->warnings;
-    if (!(class->flags & LAYER_OWN_DTYPE) && !layer->operation)
+    if (!(class->flags & LAYER_OWN_DTYPE) && !is_operation(b, layer))
         read_policy(b, &reader); /* first: it holds for the layers inside, too */
     class->handler->read(&reader, layer->config, class->variant);
     config_finish(&reader);

@@ -74,12 +74,16 @@ static void resizing_read(struct config_reader *reader, void *config, int varian
 {
     struct resizing_config *c = config;
     c->kind = RESIZE_BILINEAR;
-    spatial_read_sizes(reader, "height", 1, &c->size[0], 0);
-    spatial_read_sizes(reader, "width", 1, &c->size[1], 0);
+    if (variant == RESIZING_OPERATION) {
+        spatial_read_sizes(reader, "size", 2, c->size, 0);
+    } else {
+        spatial_read_sizes(reader, "height", 1, &c->size[0], 0);
+        spatial_read_sizes(reader, "width", 1, &c->size[1], 0);
+    }
     (void)config_data_format(reader);
     if (reader->version.major >= 3)
         config_ignore(reader, "bounding_box_format");
-    if (variant == RESIZING_PLAIN)
+    if (variant == RESIZING_PLAIN || variant == RESIZING_OPERATION)
         read_interpolation(reader, c);
     else if (variant == RESIZING_CENTER_CROP)
         c->part = PART_CENTER;

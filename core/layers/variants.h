@@ -235,6 +235,7 @@ enum residual_variant {
 
 enum resizing_variant {
     RESIZING_PLAIN,
+    RESIZING_OPERATION, /* Resize of a Keras 3 graph */
     RESIZING_CENTER_CROP,
     RESIZING_RANDOM_CROP,
 };
