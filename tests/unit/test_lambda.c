@@ -62,7 +62,8 @@ static bool read_model(struct reading *r, const char *text, struct h5pt_error *e
     *r = (struct reading){.arena = arena_new()};
     r->refusals.arena = r->warnings.arena = r->arena;
     r->source = accept_file("weights", &r->fd);
-    return keras_model_read(r->source, text, r->arena, &r->refusals, &r->warnings, &r->model, err) == 0;
+    const struct keras_request request = {.architecture = text};
+    return keras_model_read(r->source, &request, r->arena, &r->refusals, &r->warnings, &r->model, err) == 0;
 }
 
 /* "Class arguments configuration" of an operation. */
