@@ -29,12 +29,15 @@ REASONS = {
     "hashing_int": "UNSUPPORTED_LAYER",
     "bn_mode2": "UNSUPPORTED_CONFIG",
     "int8": "UNSUPPORTED_CONFIG",
+    "lam_multi": "UNSUPPORTED_LAYER",
+    "lambda_named": "UNSUPPORTED_LAYER",
     "lambda_python": "UNSUPPORTED_LAYER",
     "no_architecture": "WEIGHTS_WITHOUT_ARCHITECTURE",
     "saved_model_layer": "UNSUPPORTED_LAYER",
     "several_reasons": "UNSUPPORTED_LAYER",
     "string_input": "UNSUPPORTED_DTYPE",
     "subclassed": "WEIGHTS_WITHOUT_ARCHITECTURE",
+    "tfop_einsum": "UNSUPPORTED_OPERATION",
     "training_true": "UNSUPPORTED_CALL_ARGUMENT",
 }
 
