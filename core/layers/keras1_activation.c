@@ -114,7 +114,7 @@ static struct lowered lower_srelu(struct lowering *l, const struct keras_call *c
     const struct parametric_config *c = call->layer->config;
     struct lowered t_left = weight_value(l, call, "t_left", &x), a_left = weight_value(l, call, "a_left", &x);
     struct lowered t_right = weight_value(l, call, "t_right", &x), a_right = weight_value(l, call, "a_right", &x);
-    struct lowered width = lower_binary(l, call, TORCH_MAXIMUM, t_right, negative(l, call, t_right));
+    struct lowered width = lower_pointwise(l, call, t_right, TORCH_ABS, NULL, 0, NULL);
     struct lowered z = lower_binary(l, call, TORCH_SUB, x, t_left);
     struct lowered above = relu(l, call, z);
     struct lowered below = lower_binary(l, call, TORCH_MUL, a_left, relu(l, call, negative(l, call, z)));
