@@ -14,7 +14,7 @@ enum node_state { NODE_NEW, NODE_BUSY, NODE_DONE };
 struct node {
     enum node_state state;
     struct network_layer *entry;
-    size_t index; /* among the nodes of the layer */
+    size_t index;            /* among the nodes of the layer */
     const json_t *arguments; /* see struct keras_call */
     int ref_count, ref_capacity, next;
     struct network_ref *refs;
@@ -42,8 +42,8 @@ static int expand_network(struct builder *b, struct network *network, struct val
 static int step(struct builder *b, size_t n)
 {
     if (n > KERAS_MAX_STEPS - b->steps)
-        return h5pt_fail(b->err, H5PT_LIMIT_EXCEEDED, NULL, "The calls of the models and layers have more than %d parts",
-                         KERAS_MAX_STEPS);
+        return h5pt_fail(b->err, H5PT_LIMIT_EXCEEDED, NULL,
+                         "The calls of the models and layers have more than %d parts", KERAS_MAX_STEPS);
     b->steps += n;
     return 0;
 }
@@ -128,7 +128,8 @@ static json_t *normal_form(struct ref_collector *c, const json_t *value, int dep
 {
     struct network_ref ref;
     if (depth > MAX_ARGUMENT_NESTING) {
-        h5pt_fail(c->b->err, H5PT_LIMIT_EXCEEDED, entry_path(c->node->entry), "The arguments of a call are nested too deep");
+        h5pt_fail(c->b->err, H5PT_LIMIT_EXCEEDED, entry_path(c->node->entry),
+                  "The arguments of a call are nested too deep");
         return json_null();
     }
     if (network_is_ref(value, &ref)) {
@@ -144,7 +145,8 @@ static json_t *normal_form(struct ref_collector *c, const json_t *value, int dep
     json_t *object = json_object();
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)value, key, item) {
+    json_object_foreach((json_t *)value, key, item)
+    {
         if (json_object_set_new(object, key, normal_form(c, item, depth + 1)) < 0)
             h5pt_fail_memory(c->b->err);
     }
@@ -196,7 +198,8 @@ static bool is_only_tensors(const json_t *value)
         return true;
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)value, key, item) {
+    json_object_foreach((json_t *)value, key, item)
+    {
         if (!is_only_tensors(item))
             return false;
     }
@@ -217,7 +220,8 @@ static void check_arguments(struct builder *b, struct node *node, const struct l
     }
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)kwargs, key, value) {
+    json_object_foreach((json_t *)kwargs, key, value)
+    {
         bool input = !any && (strcmp(key, "inputs") == 0 || strcmp(key, "x") == 0) && is_only_tensors(value);
         bool takes_mask = node->entry->nested ||
                           (class && (!(class->flags & LAYER_HONOURS_MASK) || (class->flags & LAYER_TAKES_MASK)));
@@ -269,7 +273,8 @@ static struct keras_value *bad_value(struct builder *b)
 }
 
 /* The node that a reference means; NULL after a refusal. */
-static struct node *locate(struct builder *b, const struct instance *instance, const struct network_ref *ref, bool from_outputs)
+static struct node *locate(struct builder *b, const struct instance *instance, const struct network_ref *ref,
+                           bool from_outputs)
 {
     struct network_layer *entry = network_find(instance->network, ref->layer);
     if (!entry) {
@@ -302,12 +307,14 @@ static struct keras_value *resolve(struct builder *b, const struct instance *ins
         return node->values[ref->tensor];
     if (node->value_count == 0 || !node->values[0]->bad)
         findings_add(b->refusals, H5PT_GRAPH_INVALID, entry_path(node->entry), "inbound_nodes",
-                     "Output %lld of \"%.80s\" is used, but it has %d", ref->tensor, node->entry->name, node->value_count);
+                     "Output %lld of \"%.80s\" is used, but it has %d", ref->tensor, node->entry->name,
+                     node->value_count);
     return bad_value(b);
 }
 
 /* Masks that a nested model is called with: Keras 3 writes down the ones that its inputs carry anyway. */
-static void drop_masks(struct builder *b, const struct network_layer *entry, const json_t *arguments, struct value_list *inputs)
+static void drop_masks(struct builder *b, const struct network_layer *entry, const json_t *arguments,
+                       struct value_list *inputs)
 {
     const json_t *mask = layer_argument(arguments, -1, "mask");
     bool list = json_is_array(mask);
@@ -390,7 +397,8 @@ static int call_entry(struct builder *b, struct network_layer *entry, struct val
 
 static int finish_node(struct builder *b, const struct instance *instance, struct node *node)
 {
-    struct value_list inputs = {node->ref_count, ARENA_ARRAY(b->arena, struct keras_value *, (size_t)node->ref_count + 1)};
+    struct value_list inputs = {node->ref_count,
+                                ARENA_ARRAY(b->arena, struct keras_value *, (size_t)node->ref_count + 1)};
     if (!inputs.values)
         return h5pt_fail_memory(b->err);
     for (int i = 0; i < node->ref_count; i++)
@@ -492,7 +500,8 @@ static int list_needed(struct builder *b, const struct instance *instance, struc
 
 /* Moves the nodes to `ret` by falling depth, those of equal depth in the order in which they are first met on the way from the
  * outputs. All calls of a layer count as deep as the deepest before them. */
-static int sort_by_depth(struct builder *b, const struct instance *instance, const struct node_list *list, struct node_list *ret)
+static int sort_by_depth(struct builder *b, const struct instance *instance, const struct node_list *list,
+                         struct node_list *ret)
 {
     struct node_list met = {0};
     int *layers = ARENA_ARRAY(b->arena, int, instance->network->layer_count + 1), deepest = 0;
@@ -596,12 +605,13 @@ static int flat_refs(struct builder *b, const struct network *network, const jso
     return 0;
 }
 
-static int give_inputs(struct builder *b, const struct instance *instance, const struct node *refs, struct value_list inputs)
+static int give_inputs(struct builder *b, const struct instance *instance, const struct node *refs,
+                       struct value_list inputs)
 {
     if (refs->ref_count != inputs.count)
         findings_add(b->refusals, H5PT_GRAPH_INVALID, instance->network->name, "inbound_nodes",
-                     "The model \"%.80s\" has %d inputs, but is called with %d", instance->network->name, refs->ref_count,
-                     inputs.count);
+                     "The model \"%.80s\" has %d inputs, but is called with %d", instance->network->name,
+                     refs->ref_count, inputs.count);
     for (int i = 0; i < refs->ref_count; i++) {
         struct node *node = locate(b, instance, &refs->refs[i], false);
         if (!node)
@@ -618,7 +628,8 @@ static int give_inputs(struct builder *b, const struct instance *instance, const
     return 0;
 }
 
-static int expand_functional(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret)
+static int expand_functional(struct builder *b, struct network *network, struct value_list inputs,
+                             struct value_list *ret)
 {
     struct instance instance;
     struct node in = {.state = NODE_NEW}, out = {.state = NODE_NEW};
@@ -641,7 +652,8 @@ static int expand_functional(struct builder *b, struct network *network, struct 
     return 0;
 }
 
-static int expand_sequential(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret)
+static int expand_sequential(struct builder *b, struct network *network, struct value_list inputs,
+                             struct value_list *ret)
 {
     struct value_list values = inputs;
     if (step(b, network->layer_count + 1) < 0)
@@ -657,7 +669,8 @@ static int expand_sequential(struct builder *b, struct network *network, struct 
 
 static int expand_network(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret)
 {
-    return network->sequential ? expand_sequential(b, network, inputs, ret) : expand_functional(b, network, inputs, ret);
+    return network->sequential ? expand_sequential(b, network, inputs, ret)
+                               : expand_functional(b, network, inputs, ret);
 }
 
 /* ---- the inputs of the outermost network ---- */
@@ -696,7 +709,8 @@ static json_t *shape_from_kernel(const struct builder *b, const struct network_l
     return NULL;
 }
 
-static struct keras_layer *make_input_layer(struct builder *b, const struct network *network, struct network_layer *first)
+static struct keras_layer *make_input_layer(struct builder *b, const struct network *network,
+                                            struct network_layer *first)
 {
     const json_t *known = first_shape(network, first);
     json_t *shape = known && !json_is_null(known) ? json_deep_copy(known) : shape_from_kernel(b, first);

@@ -38,30 +38,18 @@ static const struct {
     enum fold_op op;
     int arity;
 } folds[] = {
-    {"Add", FOLD_ADD, 2},
-    {"Subtract", FOLD_SUBTRACT, 2},
-    {"Multiply", FOLD_MULTIPLY, 2},
-    {"TrueDivide", FOLD_DIVIDE, 2},
-    {"Divide", FOLD_DIVIDE, 2},
-    {"FloorDivide", FOLD_FLOOR_DIVIDE, 2},
-    {"Mod", FOLD_MOD, 2},
-    {"Power", FOLD_POWER, 2},
-    {"Maximum", FOLD_MAXIMUM, 2},
-    {"Minimum", FOLD_MINIMUM, 2},
-    {"Equal", FOLD_EQUAL, 2},
-    {"NotEqual", FOLD_NOT_EQUAL, 2},
-    {"Less", FOLD_LESS, 2},
-    {"LessEqual", FOLD_LESS_EQUAL, 2},
-    {"Greater", FOLD_GREATER, 2},
-    {"GreaterEqual", FOLD_GREATER_EQUAL, 2},
-    {"Negative", FOLD_NEGATIVE, 1},
-    {"Absolute", FOLD_ABSOLUTE, 1},
-    {"Square", FOLD_SQUARE, 1},
-    {"Sqrt", FOLD_SQRT, 1},
-    {"Exp", FOLD_EXP, 1},
-    {"Log", FOLD_LOG, 1},
-    {"Floor", FOLD_FLOOR, 1},
-    {"Ceil", FOLD_CEIL, 1},
+    {"Add", FOLD_ADD, 2},           {"Subtract", FOLD_SUBTRACT, 2},
+    {"Multiply", FOLD_MULTIPLY, 2}, {"TrueDivide", FOLD_DIVIDE, 2},
+    {"Divide", FOLD_DIVIDE, 2},     {"FloorDivide", FOLD_FLOOR_DIVIDE, 2},
+    {"Mod", FOLD_MOD, 2},           {"Power", FOLD_POWER, 2},
+    {"Maximum", FOLD_MAXIMUM, 2},   {"Minimum", FOLD_MINIMUM, 2},
+    {"Equal", FOLD_EQUAL, 2},       {"NotEqual", FOLD_NOT_EQUAL, 2},
+    {"Less", FOLD_LESS, 2},         {"LessEqual", FOLD_LESS_EQUAL, 2},
+    {"Greater", FOLD_GREATER, 2},   {"GreaterEqual", FOLD_GREATER_EQUAL, 2},
+    {"Negative", FOLD_NEGATIVE, 1}, {"Absolute", FOLD_ABSOLUTE, 1},
+    {"Square", FOLD_SQUARE, 1},     {"Sqrt", FOLD_SQRT, 1},
+    {"Exp", FOLD_EXP, 1},           {"Log", FOLD_LOG, 1},
+    {"Floor", FOLD_FLOOR, 1},       {"Ceil", FOLD_CEIL, 1},
 };
 
 /* ---- one number ---- */
@@ -91,12 +79,9 @@ static long long floor_quotient(long long x, long long y)
 static bool fold_integers(enum fold_op op, long long x, long long y, long long *ret)
 {
     switch (op) {
-    case FOLD_ADD:
-        return !__builtin_add_overflow(x, y, ret);
-    case FOLD_SUBTRACT:
-        return !__builtin_sub_overflow(x, y, ret);
-    case FOLD_MULTIPLY:
-        return !__builtin_mul_overflow(x, y, ret);
+    case FOLD_ADD: return !__builtin_add_overflow(x, y, ret);
+    case FOLD_SUBTRACT: return !__builtin_sub_overflow(x, y, ret);
+    case FOLD_MULTIPLY: return !__builtin_mul_overflow(x, y, ret);
     case FOLD_FLOOR_DIVIDE:
     case FOLD_MOD:
         if (y == 0 || y == -1)
@@ -110,105 +95,49 @@ static bool fold_integers(enum fold_op op, long long x, long long y, long long *
             if (__builtin_mul_overflow(*ret, x, ret))
                 return false;
         return true;
-    case FOLD_MAXIMUM:
-        *ret = x > y ? x : y;
-        return true;
-    case FOLD_MINIMUM:
-        *ret = x < y ? x : y;
-        return true;
-    case FOLD_NEGATIVE:
-        return !__builtin_sub_overflow(0LL, x, ret);
-    case FOLD_ABSOLUTE:
-        return x >= 0 ? (*ret = x, true) : !__builtin_sub_overflow(0LL, x, ret);
-    case FOLD_SQUARE:
-        return !__builtin_mul_overflow(x, x, ret);
-    default:
-        return false;
+    case FOLD_MAXIMUM: *ret = x > y ? x : y; return true;
+    case FOLD_MINIMUM: *ret = x < y ? x : y; return true;
+    case FOLD_NEGATIVE: return !__builtin_sub_overflow(0LL, x, ret);
+    case FOLD_ABSOLUTE: return x >= 0 ? (*ret = x, true) : !__builtin_sub_overflow(0LL, x, ret);
+    case FOLD_SQUARE: return !__builtin_mul_overflow(x, x, ret);
+    default: return false;
     }
 }
 
 static bool fold_reals(enum fold_op op, double x, double y, double *ret)
 {
     switch (op) {
-    case FOLD_ADD:
-        *ret = x + y;
-        return true;
-    case FOLD_SUBTRACT:
-        *ret = x - y;
-        return true;
-    case FOLD_MULTIPLY:
-        *ret = x * y;
-        return true;
-    case FOLD_DIVIDE:
-        *ret = x / y;
-        return y != 0;
-    case FOLD_FLOOR_DIVIDE:
-        *ret = floor(x / y);
-        return y != 0;
-    case FOLD_MOD:
-        *ret = x - floor(x / y) * y;
-        return y != 0;
-    case FOLD_POWER:
-        *ret = pow(x, y);
-        return true;
-    case FOLD_MAXIMUM:
-        *ret = fmax(x, y);
-        return true;
-    case FOLD_MINIMUM:
-        *ret = fmin(x, y);
-        return true;
-    case FOLD_NEGATIVE:
-        *ret = -x;
-        return true;
-    case FOLD_ABSOLUTE:
-        *ret = fabs(x);
-        return true;
-    case FOLD_SQUARE:
-        *ret = x * x;
-        return true;
-    case FOLD_SQRT:
-        *ret = sqrt(x);
-        return true;
-    case FOLD_EXP:
-        *ret = exp(x);
-        return true;
-    case FOLD_LOG:
-        *ret = log(x);
-        return true;
-    case FOLD_FLOOR:
-        *ret = floor(x);
-        return true;
-    case FOLD_CEIL:
-        *ret = ceil(x);
-        return true;
-    default:
-        return false;
+    case FOLD_ADD: *ret = x + y; return true;
+    case FOLD_SUBTRACT: *ret = x - y; return true;
+    case FOLD_MULTIPLY: *ret = x * y; return true;
+    case FOLD_DIVIDE: *ret = x / y; return y != 0;
+    case FOLD_FLOOR_DIVIDE: *ret = floor(x / y); return y != 0;
+    case FOLD_MOD: *ret = x - floor(x / y) * y; return y != 0;
+    case FOLD_POWER: *ret = pow(x, y); return true;
+    case FOLD_MAXIMUM: *ret = fmax(x, y); return true;
+    case FOLD_MINIMUM: *ret = fmin(x, y); return true;
+    case FOLD_NEGATIVE: *ret = -x; return true;
+    case FOLD_ABSOLUTE: *ret = fabs(x); return true;
+    case FOLD_SQUARE: *ret = x * x; return true;
+    case FOLD_SQRT: *ret = sqrt(x); return true;
+    case FOLD_EXP: *ret = exp(x); return true;
+    case FOLD_LOG: *ret = log(x); return true;
+    case FOLD_FLOOR: *ret = floor(x); return true;
+    case FOLD_CEIL: *ret = ceil(x); return true;
+    default: return false;
     }
 }
 
 static bool fold_comparison(enum fold_op op, double x, double y, bool *ret)
 {
     switch (op) {
-    case FOLD_EQUAL:
-        *ret = x == y;
-        return true;
-    case FOLD_NOT_EQUAL:
-        *ret = x != y;
-        return true;
-    case FOLD_LESS:
-        *ret = x < y;
-        return true;
-    case FOLD_LESS_EQUAL:
-        *ret = x <= y;
-        return true;
-    case FOLD_GREATER:
-        *ret = x > y;
-        return true;
-    case FOLD_GREATER_EQUAL:
-        *ret = x >= y;
-        return true;
-    default:
-        return false;
+    case FOLD_EQUAL: *ret = x == y; return true;
+    case FOLD_NOT_EQUAL: *ret = x != y; return true;
+    case FOLD_LESS: *ret = x < y; return true;
+    case FOLD_LESS_EQUAL: *ret = x <= y; return true;
+    case FOLD_GREATER: *ret = x > y; return true;
+    case FOLD_GREATER_EQUAL: *ret = x >= y; return true;
+    default: return false;
     }
 }
 
@@ -264,7 +193,8 @@ static const json_t *fold_element_wise(struct trace *t, enum fold_op op, const j
         return NULL;
     json_t *list = json_array();
     for (size_t i = 0; i < length; i++) {
-        const json_t *x = many_a ? json_array_get(a, n == 1 ? 0 : i) : a, *y = many_b ? json_array_get(b, m == 1 ? 0 : i) : b;
+        const json_t *x = many_a ? json_array_get(a, n == 1 ? 0 : i) : a,
+                     *y = many_b ? json_array_get(b, m == 1 ? 0 : i) : b;
         const json_t *item = fold_element_wise(t, op, x, y);
         if (!item) {
             json_decref(list);

@@ -72,8 +72,9 @@ const json_t *adapt_across(struct trace *t, const json_t *const *args)
     int last = trace_rank(t, args[0]) - 1;
     int64_t channels = adapter_size(t, args[0], last);
     if (channels < 0 || !json_read_int(args[1], &radius) || radius < 0 || radius > 64)
-        return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "local_response_normalization has a depth_radius that is not "
-                                                               "supported");
+        return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT,
+                            "local_response_normalization has a depth_radius that is not "
+                            "supported");
     const json_t *padded = adapter_pad_axis(t, args[0], last, radius, radius, trace_number(t, 0)), *sum = NULL;
     for (long long i = 0; padded && i <= 2 * radius; i++) {
         const json_t *part = adapter_crop_axis(t, padded, last, i, i + channels);
@@ -110,7 +111,8 @@ const json_t *adapt_central_crop(struct trace *t, const json_t *const *args)
     const json_t *x = args[0];
     int axis = height_axis(t, x);
     if (axis < 0 || !json_read_double(args[1], &fraction) || !(fraction > 0 && fraction <= 1))
-        return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "central_crop is called with arguments that are not supported");
+        return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT,
+                            "central_crop is called with arguments that are not supported");
     for (int i = 0; x && i < 2; i++) {
         int64_t size = adapter_size(t, x, axis + i), start = (int64_t)(((double)size - (double)size * fraction) / 2);
         x = size < 0 ? NULL : crop_axis_to(t, x, axis + i, start, size - 2 * start);
@@ -138,11 +140,13 @@ const json_t *adapt_crop_or_pad(struct trace *t, const json_t *const *args)
         long long target;
         int64_t size = adapter_size(t, x, axis + i);
         if (axis < 0 || size < 0 || !json_read_int(args[1 + i], &target) || target < 1 || target > INT32_MAX)
-            return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "resize_with_crop_or_pad has a size that is not supported");
+            return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT,
+                                "resize_with_crop_or_pad has a size that is not supported");
         if (size > target)
             x = crop_axis_to(t, x, axis + i, (size - target) / 2, target);
         else if (size < target)
-            x = adapter_pad_axis(t, x, axis + i, (target - size) / 2, target - size - (target - size) / 2, trace_number(t, 0));
+            x = adapter_pad_axis(t, x, axis + i, (target - size) / 2, target - size - (target - size) / 2,
+                                 trace_number(t, 0));
     }
     return x;
 }
@@ -154,8 +158,9 @@ const json_t *adapt_pad_spatial(struct trace *t, const json_t *const *args)
         int64_t n[2];
         const json_t *pair = json_is_array(args[1]) ? json_array_get(args[1], (size_t)i) : one;
         if (adapter_integers(pair, 2, n) != 2 || n[0] < 0 || n[1] < 0)
-            return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "spatial_2d_padding is called with a padding that is not "
-                                                                   "supported");
+            return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT,
+                                "spatial_2d_padding is called with a padding that is not "
+                                "supported");
         x = adapter_pad_axis(t, x, 1 + i, n[0], n[1], trace_number(t, 0));
     }
     return x;
@@ -217,14 +222,16 @@ const json_t *adapt_resize(struct trace *t, const json_t *const *args)
     const char *method = json_string_value(args[2]);
     static const char *const methods[] = {"bilinear", "nearest", "bicubic", "lanczos3", "lanczos5"};
     if (v->major < 3 && !(v->tf && (v->major > 2 || v->minor >= 3)))
-        return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION,
-                            "image.resize samples differently in TensorFlow 1 and 2, and the file does not tell which it was");
+        return trace_refuse(
+            t, H5PT_UNSUPPORTED_OPERATION,
+            "image.resize samples differently in TensorFlow 1 and 2, and the file does not tell which it was");
     if (adapter_integers(args[1], 2, size) != 2 || size[0] < 1 || size[1] < 1)
         return refuse_size(t);
     if (!json_is_true(args[3]))
         for (size_t i = 0; method && i < sizeof methods / sizeof *methods; i++)
             if (strcmp(methods[i], method) == 0)
-                return half_pixel(t, args[0], TRACE_LIST(t, trace_integer(t, size[0]), trace_integer(t, size[1])), method);
+                return half_pixel(t, args[0], TRACE_LIST(t, trace_integer(t, size[0]), trace_integer(t, size[1])),
+                                  method);
     return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "image.resize with this method is not supported");
 }
 
@@ -303,12 +310,13 @@ const json_t *adapt_enlarge(struct trace *t, const json_t *const *args)
     long long factor[2];
     const char *method = json_string_value(args[3]);
     const json_t *x = args[0];
-    if (!json_read_int(args[1], &factor[0]) || !json_read_int(args[2], &factor[1]) || trace_rank(t, x) != 4 || !method ||
-        strcmp(method, "nearest") != 0)
-        return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "resize_images is supported with whole factors and nearest");
+    if (!json_read_int(args[1], &factor[0]) || !json_read_int(args[2], &factor[1]) || trace_rank(t, x) != 4 ||
+        !method || strcmp(method, "nearest") != 0)
+        return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT,
+                            "resize_images is supported with whole factors and nearest");
     for (int i = 0; x && i < 2; i++) {
-        const json_t *config =
-            trace_object(t, "repeats", trace_integer(t, factor[i]), "axis", trace_integer(t, 1 + i), NULL);
+        const json_t *config = trace_object(t, "repeats", trace_integer(t, factor[i]), "axis", trace_integer(t, 1 + i),
+                                            NULL);
         x = config ? trace_operation(t, "Repeat", config, TRACE_LIST(t, x)) : NULL;
     }
     return x;

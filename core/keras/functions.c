@@ -98,8 +98,8 @@ static struct parameter *parameter_find(struct call *c, const char *name, size_t
 
 static const json_t *refuse_argument(const struct call *c, const char *name)
 {
-    return trace_refuse(c->t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "%s is called with the argument \"%.60s\", which is not supported",
-                        c->f->names, name);
+    return trace_refuse(c->t, H5PT_UNSUPPORTED_CALL_ARGUMENT,
+                        "%s is called with the argument \"%.60s\", which is not supported", c->f->names, name);
 }
 
 static bool bind_positional(struct call *c, const json_t *args)
@@ -114,8 +114,8 @@ static bool bind_positional(struct call *c, const json_t *args)
             return c->parameters[i].value != NULL;
         }
         if (i >= (size_t)c->count)
-            return trace_refuse(c->t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "%s is called with %zu arguments, which is not supported",
-                                c->f->names, n) != NULL;
+            return trace_refuse(c->t, H5PT_UNSUPPORTED_CALL_ARGUMENT,
+                                "%s is called with %zu arguments, which is not supported", c->f->names, n) != NULL;
         c->parameters[i].value = json_array_get(args, i);
     }
     return true;
@@ -125,7 +125,8 @@ static bool bind_keywords(struct call *c, const json_t *kwargs)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)kwargs, key, value) {
+    json_object_foreach((json_t *)kwargs, key, value)
+    {
         struct parameter *p = parameter_find(c, key, strlen(key));
         if (p && p->value)
             return refuse_argument(c, key) != NULL;
@@ -173,7 +174,8 @@ static bool settle(struct call *c)
         if (!p->value || (json_is_null(p->value) && p->otherwise))
             p->value = p->otherwise;
         if (!p->value)
-            return trace_refuse(c->t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "%s is called without \"%s\"", c->f->names, name) != NULL;
+            return trace_refuse(c->t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "%s is called without \"%s\"", c->f->names,
+                                name) != NULL;
         if (!is_used(c, p) && p->otherwise && !same_value(p->value, p->otherwise))
             return refuse_argument(c, name) != NULL;
     }

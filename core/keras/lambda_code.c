@@ -29,7 +29,8 @@ static const struct {
 
 const char *py_version_name(enum py_version version)
 {
-    static const char *const names[] = {"2.7", "3.5", "3.6", "3.6 or 3.7", "3.8", "3.8 or 3.9", "3.10", "3.11", "3.12", "3.13"};
+    static const char *const names[] = {"2.7",        "3.5",  "3.6",  "3.6 or 3.7", "3.8",
+                                        "3.8 or 3.9", "3.10", "3.11", "3.12",       "3.13"};
     return names[version];
 }
 
@@ -57,7 +58,8 @@ static int cache_count(enum py_version version, enum py_op op)
 /* ---- taking apart ---- */
 
 /* Two bytes each since 3.6; before, three with an argument (numbers from 90 on) and one without. */
-static bool one(enum py_version version, const unsigned char *bytes, size_t length, size_t *at, struct py_instruction *ret)
+static bool one(enum py_version version, const unsigned char *bytes, size_t length, size_t *at,
+                struct py_instruction *ret)
 {
     unsigned long arg = 0;
     ret->offset = (int)*at;
@@ -130,8 +132,7 @@ static bool lines_cover(const struct py_code *code)
 bool py_decode(struct arena *arena, const struct py_code *code, struct py_program *ret)
 {
     switch (code->layout) {
-    case PY_LAYOUT_27:
-        return take_apart(arena, code, PY_27, ret);
+    case PY_LAYOUT_27: return take_apart(arena, code, PY_27, ret);
     case PY_LAYOUT_35: /* 3.6 ends with the argument of its last instruction, which is 0 */
         if (code->code->count && code->code->bytes[code->code->count - 1] != 0)
             return take_apart(arena, code, PY_35, ret);
@@ -186,22 +187,12 @@ static void add_text(struct strbuf *out, const struct py_object *text)
 static void add_object(struct strbuf *out, const struct py_object *o, int depth)
 {
     switch (o->kind) {
-    case PY_NONE:
-        strbuf_add(out, "None");
-        break;
+    case PY_NONE: strbuf_add(out, "None"); break;
     case PY_TRUE:
-    case PY_FALSE:
-        strbuf_add(out, o->kind == PY_TRUE ? "True" : "False");
-        break;
-    case PY_ELLIPSIS:
-        strbuf_add(out, "...");
-        break;
-    case PY_INT:
-        strbuf_addf(out, "%lld", (long long)o->integer);
-        break;
-    case PY_FLOAT:
-        strbuf_add_double(out, o->real);
-        break;
+    case PY_FALSE: strbuf_add(out, o->kind == PY_TRUE ? "True" : "False"); break;
+    case PY_ELLIPSIS: strbuf_add(out, "..."); break;
+    case PY_INT: strbuf_addf(out, "%lld", (long long)o->integer); break;
+    case PY_FLOAT: strbuf_add_double(out, o->real); break;
     case PY_TEXT:
         strbuf_add(out, "'");
         add_text(out, o);
@@ -220,9 +211,7 @@ static void add_object(struct strbuf *out, const struct py_object *o, int depth)
         add_text(out, o->code->name);
         strbuf_add(out, ">");
         break;
-    case PY_OTHER:
-        strbuf_add(out, "<object>");
-        break;
+    case PY_OTHER: strbuf_add(out, "<object>"); break;
     }
 }
 
@@ -233,9 +222,11 @@ static const struct py_object *item(const struct py_object *tuple, int index)
 
 static void add_argument(struct strbuf *out, const struct py_program *p, const struct py_instruction *i)
 {
-    static const char with_name[] = "LOAD_NAME LOAD_METHOD IMPORT_NAME IMPORT_FROM STORE_NAME STORE_GLOBAL LOAD_GLOBAL LOAD_ATTR";
+    static const char
+        with_name[] = "LOAD_NAME LOAD_METHOD IMPORT_NAME IMPORT_FROM STORE_NAME STORE_GLOBAL LOAD_GLOBAL LOAD_ATTR";
     const char *name = py_op_name(i->op);
-    bool shifted = (i->op == PY_OP_LOAD_GLOBAL && p->version >= PY_311) || (i->op == PY_OP_LOAD_ATTR && p->version >= PY_312);
+    bool shifted = (i->op == PY_OP_LOAD_GLOBAL && p->version >= PY_311) ||
+                   (i->op == PY_OP_LOAD_ATTR && p->version >= PY_312);
     const struct py_object *o = NULL;
     if (i->op == PY_OP_LOAD_CONST || i->op == PY_OP_RETURN_CONST || i->op == PY_OP_KW_NAMES) {
         o = item(p->code->consts, i->arg);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Follows the instructions of a function with symbols in place of tensors. What comes out is the operations that it would have
- * called; loops, branches on tensors, and names that the file does not explain are refused. lambda_eval.c runs the
- * instructions, lambda_value.c knows the values. Private to keras/.
+ * called; loops, branches on tensors, and names that the file does not explain are refused. lambda_eval.c and
+ * lambda_follow.c follow the instructions, lambda_value.c knows the values. Private to keras/.
  *
  * Beyond the values of a trace there are: {"module": path} (a module or something in it, "tf.nn.relu"), {"lambda": index,
  * "defaults", "names", "closure"} (a function of the same code), {"of": value, "method": name}, {"vector": list} (a list that

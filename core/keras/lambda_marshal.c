@@ -235,14 +235,10 @@ static struct py_object *by_type(struct reader *r, unsigned char type)
     struct py_object *o;
     switch (type) {
     case 'N':
-    case 'S':
-        return fresh(r, PY_NONE);
-    case 'T':
-        return fresh(r, PY_TRUE);
-    case 'F':
-        return fresh(r, PY_FALSE);
-    case '.':
-        return fresh(r, PY_ELLIPSIS);
+    case 'S': return fresh(r, PY_NONE);
+    case 'T': return fresh(r, PY_TRUE);
+    case 'F': return fresh(r, PY_FALSE);
+    case '.': return fresh(r, PY_ELLIPSIS);
     case 'i':
         if ((o = fresh(r, PY_INT)))
             o->integer = int32(r);
@@ -251,41 +247,27 @@ static struct py_object *by_type(struct reader *r, unsigned char type)
         if ((o = fresh(r, PY_INT)))
             o->integer = (int64_t)number(r, 8);
         return o;
-    case 'l':
-        return long_integer(r);
+    case 'l': return long_integer(r);
     case 'f':
-    case 'g':
-        return real(r, type == 'g');
-    case 'y':
-        (void)number(r, 8);
-        return other(r, 8);
+    case 'g': return real(r, type == 'g');
+    case 'y': (void)number(r, 8); return other(r, 8);
     case 's':
     case 'u':
-    case 'a':
-        return text(r, 4, false);
+    case 'a': return text(r, 4, false);
     case 't':
-    case 'A':
-        return text(r, 4, true);
+    case 'A': return text(r, 4, true);
     case 'z':
-    case 'Z':
-        return text(r, 1, false);
-    case 'R':
-        return reference(r, r->interned, r->interned_count);
-    case 'r':
-        return reference(r, r->refs, r->ref_count);
-    case ')':
-        return tuple(r, 1);
+    case 'Z': return text(r, 1, false);
+    case 'R': return reference(r, r->interned, r->interned_count);
+    case 'r': return reference(r, r->refs, r->ref_count);
+    case ')': return tuple(r, 1);
     case '(':
     case '[':
     case '<':
-    case '>':
-        return tuple(r, 4);
-    case '{':
-        return dict(r);
-    case 'c':
-        return code(r);
-    default:
-        return fail(r);
+    case '>': return tuple(r, 4);
+    case '{': return dict(r);
+    case 'c': return code(r);
+    default: return fail(r);
     }
 }
 
@@ -312,7 +294,8 @@ static struct py_object *object(struct reader *r)
     return o;
 }
 
-const struct py_code *py_unmarshal(struct arena *arena, const unsigned char *bytes, size_t length, enum py_layout layout)
+const struct py_code *py_unmarshal(struct arena *arena, const unsigned char *bytes, size_t length,
+                                   enum py_layout layout)
 {
     struct reader r = {
         .arena = arena,

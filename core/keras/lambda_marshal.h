@@ -17,7 +17,7 @@ enum py_kind {
     PY_TRUE,
     PY_FALSE,
     PY_ELLIPSIS,
-    PY_INT,   /* of 64 bits */
+    PY_INT, /* of 64 bits */
     PY_FLOAT,
     PY_TEXT,  /* also the strings of Python 2 */
     PY_TUPLE, /* also lists and sets */
@@ -42,14 +42,16 @@ struct py_code {
     enum py_layout layout;
     int argcount, posonly, kwonly, locals, flags;
     const struct py_object *code; /* TEXT: the instructions */
-    const struct py_object *consts, *names, *varnames, *freevars, *cellvars; /* TUPLEs; from 3.11 on all locals are varnames */
-    const struct py_object *kinds;                                            /* TEXT, 3.11: which locals are cells or free */
-    const struct py_object *name, *lines;                                     /* TEXT */
+    const struct py_object *consts, *names, *varnames, *freevars,
+        *cellvars;                        /* TUPLEs; from 3.11 on all locals are varnames */
+    const struct py_object *kinds;        /* TEXT, 3.11: which locals are cells or free */
+    const struct py_object *name, *lines; /* TEXT */
 };
 enum { PY_VARARGS = 4, PY_VARKEYWORDS = 8, PY_KIND_CELL = 0x40, PY_KIND_FREE = 0x80 };
 
 /* The code object in `bytes` (which must live as long as the result) in this layout; NULL when it is not one that fills
  * them, or without memory. */
-const struct py_code *py_unmarshal(struct arena *arena, const unsigned char *bytes, size_t length, enum py_layout layout);
+const struct py_code *py_unmarshal(struct arena *arena, const unsigned char *bytes, size_t length,
+                                   enum py_layout layout);
 
 #endif

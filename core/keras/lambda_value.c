@@ -15,17 +15,12 @@ static const json_t *constant(struct lambda *l, const struct py_object *o, int *
     if (--*budget < 0)
         return trace_refuse(t, H5PT_LIMIT_EXCEEDED, "The constants of the function are too many");
     switch (o->kind) {
-    case PY_NONE:
-        return trace_null(t);
+    case PY_NONE: return trace_null(t);
     case PY_TRUE:
-    case PY_FALSE:
-        return trace_truth(t, o->kind == PY_TRUE);
-    case PY_ELLIPSIS:
-        return trace_object(t, "class_name", trace_text(t, "__ellipsis__"), NULL);
-    case PY_INT:
-        return trace_integer(t, o->integer);
-    case PY_FLOAT:
-        return trace_number(t, o->real);
+    case PY_FALSE: return trace_truth(t, o->kind == PY_TRUE);
+    case PY_ELLIPSIS: return trace_object(t, "class_name", trace_text(t, "__ellipsis__"), NULL);
+    case PY_INT: return trace_integer(t, o->integer);
+    case PY_FLOAT: return trace_number(t, o->real);
     case PY_TEXT: {
         json_t *text = json_stringn((const char *)o->bytes, o->count);
         return trace_keep(t, text ? text : json_string("?")); /* bytes that are no UTF-8 mean nothing here */
@@ -66,12 +61,8 @@ static const char *module_path(const json_t *value)
 static const struct {
     const char *names, *path;
 } modules[] = {
-    {"tf tensorflow", "tf"},
-    {"K KB backend", "keras.backend"},
-    {"keras tf_keras", "keras"},
-    {"ops kops", "keras.ops"},
-    {"activations", "keras.activations"},
-    {"np numpy", "np"},
+    {"tf tensorflow", "tf"},   {"K KB backend", "keras.backend"},    {"keras tf_keras", "keras"},
+    {"ops kops", "keras.ops"}, {"activations", "keras.activations"}, {"np numpy", "np"},
     {"math", "math"},
 };
 
@@ -97,8 +88,8 @@ const json_t *lambda_global(struct lambda *l, const char *name)
         (void)snprintf(path, sizeof path, "py.%s", name);
         return module(l, path);
     }
-    return trace_refuse(l->t, H5PT_UNSUPPORTED_LAYER, "it uses the name \"%.60s\", and the file does not hold what it stands for",
-                        name);
+    return trace_refuse(l->t, H5PT_UNSUPPORTED_LAYER,
+                        "it uses the name \"%.60s\", and the file does not hold what it stands for", name);
 }
 
 const json_t *lambda_import(struct lambda *l, const char *path)
@@ -130,7 +121,8 @@ static const json_t *module_attribute(struct lambda *l, const char *path, const 
     static const struct {
         const char *path, *is;
     } same[] = {
-        {"tf.keras", "keras"}, {"tf.compat", "tf"}, {"tf.v1", "tf"}, {"tf.v2", "tf"}, {"tf.python", "tf"}, {"keras.src", "keras"},
+        {"tf.keras", "keras"}, {"tf.compat", "tf"}, {"tf.v1", "tf"},
+        {"tf.v2", "tf"},       {"tf.python", "tf"}, {"keras.src", "keras"},
     };
     const char *longer = arena_printf(l->t->b->arena, "%.200s.%s", path, name);
     if (!longer) {
@@ -214,9 +206,8 @@ static bool is_vector(const json_t *value)
 static const struct {
     const char *prefix, *module;
 } call_modules[] = {
-    {"keras.backend.", "K"}, {"keras.ops.", "ops"}, {"keras.activations.", "activations"},
-    {"tf.", "tf"},           {"np.", "np"},         {"math.", "math"},
-    {"py.", "py"},
+    {"keras.backend.", "K"}, {"keras.ops.", "ops"}, {"keras.activations.", "activations"}, {"tf.", "tf"}, {"np.", "np"},
+    {"math.", "math"},       {"py.", "py"},
 };
 
 static const json_t *call_function(struct lambda *l, const char *path, const json_t *args, const json_t *kwargs)
@@ -224,13 +215,15 @@ static const json_t *call_function(struct lambda *l, const char *path, const jso
     struct trace *t = l->t;
     for (size_t i = 0; i < sizeof call_modules / sizeof *call_modules; i++) {
         size_t n = strlen(call_modules[i].prefix);
-        const struct function *f =
-            strncmp(path, call_modules[i].prefix, n) == 0 ? function_find(call_modules[i].module, path + n) : NULL;
+        const struct function *f = strncmp(path, call_modules[i].prefix, n) == 0
+                                       ? function_find(call_modules[i].module, path + n)
+                                       : NULL;
         if (!f)
             continue;
         json_t *plain = json_object(), *item;
         const char *key;
-        json_object_foreach((json_t *)kwargs, key, item) {
+        json_object_foreach((json_t *)kwargs, key, item)
+        {
             (void)json_object_set(plain, key, (json_t *)lambda_plain(l, item));
         }
         const json_t *keywords = trace_keep(t, plain), *positional = unwrap_vectors(l, args);
@@ -307,8 +300,8 @@ const json_t *lambda_operate(struct lambda *l, const char *class_name, const jso
         return trace_refuse(t, H5PT_UNSUPPORTED_LAYER, "it calculates with a list of tensors");
     if (!tensor && y && (json_is_null(x) || json_is_null(y)) && word_index("Equal NotEqual", class_name) >= 0)
         return trace_truth(t, (json_is_null(x) && json_is_null(y)) == (strcmp(class_name, "Equal") == 0));
-    const json_t *result =
-        y ? trace_operation(t, class_name, NULL, TRACE_LIST(t, x, y)) : trace_operation(t, class_name, NULL, TRACE_LIST(t, x));
+    const json_t *result = y ? trace_operation(t, class_name, NULL, TRACE_LIST(t, x, y))
+                             : trace_operation(t, class_name, NULL, TRACE_LIST(t, x));
     return result && vector && json_is_array(result) ? trace_object(t, "vector", result, NULL) : result;
 }
 
@@ -324,10 +317,13 @@ const json_t *lambda_getitem(struct lambda *l, const json_t *value, const json_t
         return item ? item : trace_refuse(t, H5PT_UNSUPPORTED_LAYER, "it looks up a key that is not there");
     }
     if (vector || json_is_array(value)) {
-        const json_t *part = json_is_array(key) && json_array_size(key) != 1 ? NULL : fold_getitem(t, vector ? vector : value, key);
+        const json_t *part = json_is_array(key) && json_array_size(key) != 1
+                                 ? NULL
+                                 : fold_getitem(t, vector ? vector : value, key);
         if (part && vector && json_is_array(part))
             return trace_object(t, "vector", part, NULL);
-        return part ? part : trace_refuse(t, H5PT_UNSUPPORTED_LAYER, "it indexes a list in a way that is not supported");
+        return part ? part
+                    : trace_refuse(t, H5PT_UNSUPPORTED_LAYER, "it indexes a list in a way that is not supported");
     }
     if (!trace_value(t, value))
         return trace_refuse(t, H5PT_UNSUPPORTED_LAYER, "it indexes something that is no tensor and no list");

@@ -21,10 +21,10 @@ struct keras_call;
 /* Who wrote the file. Semantics and defaults follow it. */
 struct keras_version {
     int major, minor, patch; /* 2, 15, 0; a file that does not say is Keras 1 */
-    bool tf;          /* written by tf.keras ("2.2.4-tf", "2.3.0-tf", or 2.4.0 and later 2.x) */
-    bool tensorflow;  /* computed by TensorFlow; also when the file does not name its backend */
-    bool theano;      /* computed by Theano */
-    bool any_backend; /* a file of Keras 1 that has no weights whose names would tell */
+    bool tf;                 /* written by tf.keras ("2.2.4-tf", "2.3.0-tf", or 2.4.0 and later 2.x) */
+    bool tensorflow;         /* computed by TensorFlow; also when the file does not name its backend */
+    bool theano;             /* computed by Theano */
+    bool any_backend;        /* a file of Keras 1 that has no weights whose names would tell */
 };
 
 /* Limits of a model; beyond them LIMIT_EXCEEDED. A step is an entry, a node or a reference that is gone through when a model is
@@ -51,31 +51,32 @@ struct keras_layer {
     const char *path;                /* "encoder/conv2d_1": unique in the model */
     const json_t *json;              /* its config object (borrowed) */
     void *config;                    /* typed, of class->config_size bytes; filled by class->read */
-    enum dtype compute;              /* floating-point type of its weights, and that its inputs are cast to: dtype policy */
+    enum dtype compute; /* floating-point type of its weights, and that its inputs are cast to: dtype policy */
     bool trainable;
-    bool channels_first;             /* data_format; false for layers without one */
-    int64_t low_rank;                /* rank of the update of its kernel (LoRA), 0: there is none */
-    double low_rank_scale;           /* alpha / rank */
-    int call_count;                  /* more than one: the layer is shared */
+    bool channels_first;   /* data_format; false for layers without one */
+    int64_t low_rank;      /* rank of the update of its kernel (LoRA), 0: there is none */
+    double low_rank_scale; /* alpha / rank */
+    int call_count;        /* more than one: the layer is shared */
     int weight_count;
     struct keras_weight weights[LAYER_MAX_WEIGHTS];
-    const char *registered;          /* registered_name of a class that is not Keras' own ("Package>Name"), or NULL */
-    bool operation;                  /* an operation of a Keras 3 graph, no layer */
-    bool autocast;                   /* not in the file: casts an input of a layer to the type that it computes in */
-    bool prepared;                   /* class found and configuration read */
-    bool built;                      /* weights declared and bound */
+    const char *registered;            /* registered_name of a class that is not Keras' own ("Package>Name"), or NULL */
+    bool operation;                    /* an operation of a Keras 3 graph, no layer */
+    bool autocast;                     /* not in the file: casts an input of a layer to the type that it computes in */
+    bool prepared;                     /* class found and configuration read */
+    bool built;                        /* weights declared and bound */
     const struct source_layer *source; /* the entry of layer_names that holds its weights, or NULL */
-    const char *scope;               /* names of the nested models below `source`, "inner/block", or "" */
+    const char *scope;                 /* names of the nested models below `source`, "inner/block", or "" */
 };
 
 /* One tensor of the Keras graph, in Keras order (as the configuration says, batch first). */
 struct keras_value {
     struct shape shape; /* dims[0] is the batch and always DIM_UNKNOWN, unless rank is 0 */
     enum dtype dtype;
-    bool masked; /* carries a Keras mask */
+    bool masked;              /* carries a Keras mask */
     struct keras_value *mask; /* the mask, once a layer has asked for it */
-    bool bad;    /* made by a layer that was refused: nothing is known about it */
-    const json_t *known; /* no tensor of the graph at all but a constant, such as a shape, that is known while reading; then
+    bool bad;                 /* made by a layer that was refused: nothing is known about it */
+    const json_t
+        *known; /* no tensor of the graph at all but a constant, such as a shape, that is known while reading; then
                             also bad */
     struct keras_call *call;
     int index; /* among the outputs of call */
@@ -112,7 +113,8 @@ struct keras_model {
 /* What the caller knows and the file does not say; NULL: nothing. */
 struct keras_request {
     const char *architecture; /* text of model.to_json(), for a file that holds weights only */
-    const char *backend;      /* "tensorflow" or "theano": who computed a model of Keras 1; wins over what the names of weights tell */
+    const char *
+        backend; /* "tensorflow" or "theano": who computed a model of Keras 1; wins over what the names of weights tell */
 };
 
 /* Reads the configuration and binds the weights of `source`. The configuration is the one in the file, or, for a file that
@@ -120,7 +122,8 @@ struct keras_request {
  * the model is not usable, but names and counts are there for the report). Returns -1 only when there is no model to speak
  * of: CONFIG_MALFORMED, OUT_OF_MEMORY. *ret must be released by the caller also when refusals were added. */
 int keras_model_read(const struct source *source, const struct keras_request *request, struct arena *arena,
-                     struct findings *refusals, struct findings *warnings, struct keras_model *ret, struct h5pt_error *err);
+                     struct findings *refusals, struct findings *warnings, struct keras_model *ret,
+                     struct h5pt_error *err);
 void keras_model_release(struct keras_model *model);
 
 struct keras_version keras_version_parse(const char *text); /* NULL: Keras 1 */

@@ -16,10 +16,10 @@ struct network;
 struct network_layer {
     const char *name;
     const char *class_name;
-    const json_t *config; /* an object; the inner list of old Sequentials stays in `nested` */
-    const json_t *nodes;  /* inbound_nodes; NULL in a Sequential */
-    size_t node_count;    /* 1 in a Sequential */
-    size_t node_offset;   /* what references to this layer count from (nested models: 1 or 0) */
+    const json_t *config;      /* an object; the inner list of old Sequentials stays in `nested` */
+    const json_t *nodes;       /* inbound_nodes; NULL in a Sequential */
+    size_t node_count;         /* 1 in a Sequential */
+    size_t node_offset;        /* what references to this layer count from (nested models: 1 or 0) */
     size_t output_node_offset; /* the same for references from output_layers */
     struct network *nested;    /* when the entry is a model itself, or a TimeDistributed: a network of the one inside */
     bool time_distributed;
@@ -34,7 +34,7 @@ struct network {
     const struct network *parent; /* NULL for the outermost */
     size_t layer_count;
     struct network_layer *layers;
-    json_t *index; /* name → position; owned by the builder's list of JSON values */
+    json_t *index;                  /* name → position; owned by the builder's list of JSON values */
     const json_t *inputs, *outputs; /* input_layers, output_layers; NULL in a Sequential */
     const json_t *build_shape;      /* build_input_shape of a Sequential, or NULL */
 };
@@ -52,7 +52,7 @@ struct builder {
     struct findings *refusals, *warnings;
     struct keras_model *model;
     struct keras_version weights_version; /* of the weights; that of the configuration is model->version */
-    json_t *keep; /* owned: a list of the JSON values made while reading */
+    json_t *keep;                         /* owned: a list of the JSON values made while reading */
     struct h5pt_error *err;
     int layer_capacity, call_capacity;
     size_t steps; /* entries, nodes and references gone through, at most KERAS_MAX_STEPS */

@@ -52,15 +52,9 @@ static bool next_field(struct wire *w, struct field *ret)
     uint64_t key = varint(w);
     *ret = (struct field){.number = (unsigned)(key >> 3)};
     switch (key & 7) {
-    case WIRE_VARINT:
-        ret->value = varint(w);
-        break;
-    case WIRE_64:
-        ret->value = fixed(w, 8);
-        break;
-    case WIRE_32:
-        ret->value = fixed(w, 4);
-        break;
+    case WIRE_VARINT: ret->value = varint(w); break;
+    case WIRE_64: ret->value = fixed(w, 8); break;
+    case WIRE_32: ret->value = fixed(w, 4); break;
     case WIRE_BYTES:
         ret->value = varint(w);
         if (w->damaged || ret->value > (uint64_t)(w->end - w->at)) {
@@ -70,8 +64,7 @@ static bool next_field(struct wire *w, struct field *ret)
         ret->bytes = (struct wire){.at = w->at, .end = w->at + ret->value};
         w->at += ret->value;
         break;
-    default:
-        w->damaged = true;
+    default: w->damaged = true;
     }
     return !w->damaged;
 }
@@ -83,8 +76,8 @@ static json_t *text_of(const struct field *f)
 
 static json_t *type_of(uint64_t type)
 {
-    static const char *const names[] = {NULL,     "DT_FLOAT", "DT_DOUBLE", "DT_INT32", "DT_UINT8", "DT_INT16", "DT_INT8",
-                                        "DT_STRING", NULL,    "DT_INT64",  "DT_BOOL"};
+    static const char *const names[] = {NULL,      "DT_FLOAT",  "DT_DOUBLE", "DT_INT32", "DT_UINT8", "DT_INT16",
+                                        "DT_INT8", "DT_STRING", NULL,        "DT_INT64", "DT_BOOL"};
     if (type == 19)
         return json_string("DT_HALF");
     if (type == 14)

@@ -135,7 +135,8 @@ static bool holds(const json_t *value, const char *key)
         return true;
     const char *name;
     json_t *item;
-    json_object_foreach((json_t *)value, name, item) {
+    json_object_foreach((json_t *)value, name, item)
+    {
         if (holds(item, key))
             return true;
     }
@@ -192,7 +193,8 @@ static const json_t *shape_of_constant(struct trace *t, const json_t *value)
     size_t rank = 0;
     for (value = json_unwrap(value); json_is_array(value); value = json_array_get(value, 0)) {
         if (rank == SHAPE_MAX_RANK)
-            return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "A constant has more than %d dimensions", SHAPE_MAX_RANK);
+            return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "A constant has more than %d dimensions",
+                                SHAPE_MAX_RANK);
         if (!(dims[rank++] = trace_integer(t, (long long)json_array_size(value))))
             return NULL;
     }
@@ -205,12 +207,14 @@ const json_t *trace_shape(struct trace *t, const json_t *value)
     if (!tensor)
         return shape_of_constant(t, value);
     if (tensor->bad)
-        return trace_refuse(t, H5PT_SHAPE_UNKNOWN, "The shape of a tensor is needed that another refusal leaves unknown");
+        return trace_refuse(t, H5PT_SHAPE_UNKNOWN,
+                            "The shape of a tensor is needed that another refusal leaves unknown");
     const json_t *dims[SHAPE_MAX_RANK];
     for (int i = 0; i < tensor->shape.rank; i++) {
         int64_t dim = tensor->shape.dims[i];
-        dims[i] = dim != DIM_UNKNOWN ? trace_integer(t, dim)
-                                     : trace_keep(t, json_pack("{s:i, s:i, s:i}", "dim", i, "of", tensor->id, "times", 1));
+        dims[i] = dim != DIM_UNKNOWN
+                      ? trace_integer(t, dim)
+                      : trace_keep(t, json_pack("{s:i, s:i, s:i}", "dim", i, "of", tensor->id, "times", 1));
         if (!dims[i])
             return NULL;
     }
@@ -335,11 +339,13 @@ const json_t *trace_operation(struct trace *t, const char *class_name, const jso
         return NULL;
     if (!trace_has_tensor(args)) {
         const json_t *constant = fold_operation(t, class_name, config, args);
-        return constant ? constant
-                        : trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "%s of constants is not computed here", class_name);
+        return constant
+                   ? constant
+                   : trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "%s of constants is not computed here", class_name);
     }
     if (trace_has_dim(args) || trace_has_dim(config) || trace_has_tensor(config))
-        return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "%s depends on a size that only the input tells", class_name);
+        return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "%s depends on a size that only the input tells",
+                            class_name);
     if (t->operation_count == TRACE_MAX_OPERATIONS)
         return trace_refuse(t, H5PT_LIMIT_EXCEEDED, "The layer has more than %d operations", TRACE_MAX_OPERATIONS);
     struct keras_layer *layer = operation_layer(t, class_name, config);
@@ -349,7 +355,8 @@ const json_t *trace_operation(struct trace *t, const char *class_name, const jso
         h5pt_fail_memory(&t->why);
         return NULL;
     }
-    const json_t *arguments = trace_keep(t, json_pack("{s:o, s:{}}", "args", call_form(t, args, inputs, &count), "kwargs"));
+    const json_t *arguments = trace_keep(
+        t, json_pack("{s:o, s:{}}", "args", call_form(t, args, inputs, &count), "kwargs"));
     struct keras_call *call = arguments ? build_call(t->b, layer, inputs, count, arguments) : NULL;
     if (!call) {
         h5pt_fail_memory(&t->why);

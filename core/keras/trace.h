@@ -35,7 +35,8 @@ void trace_begin(struct trace *t, struct builder *b, const struct keras_layer *o
 /* Takes over a new reference; NULL (memory) when `fresh` is NULL. */
 const json_t *trace_keep(struct trace *t, json_t *fresh);
 /* Refuses: sets why, gives NULL. */
-const json_t *trace_refuse(struct trace *t, enum h5pt_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+const json_t *trace_refuse(struct trace *t, enum h5pt_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 const json_t *trace_integer(struct trace *t, long long value);
 const json_t *trace_number(struct trace *t, double value); /* infinities and NaN in the form of base/json.h */
@@ -44,8 +45,9 @@ const json_t *trace_null(struct trace *t);
 const json_t *trace_text(struct trace *t, const char *text);
 /* A list of `count` values. */
 const json_t *trace_list(struct trace *t, const json_t *const *items, size_t count);
-#define TRACE_LIST(t, ...)                                                                                                    \
-    trace_list((t), (const json_t *const[]){__VA_ARGS__}, sizeof((const json_t *const[]){__VA_ARGS__}) / sizeof(json_t *))
+#define TRACE_LIST(t, ...)                                                                                             \
+    trace_list((t), (const json_t *const[]){__VA_ARGS__},                                                              \
+               sizeof((const json_t *const[]){__VA_ARGS__}) / sizeof(json_t *))
 /* An object of some keys and values, NULL-terminated: key, value, key, value … */
 const json_t *trace_object(struct trace *t, ...) __attribute__((sentinel));
 const json_t *trace_slice(struct trace *t, const json_t *start, const json_t *stop, const json_t *step);

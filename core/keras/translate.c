@@ -23,8 +23,9 @@ static const json_t *trace_form(struct trace *t, const json_t *value, struct ker
 {
     int index = layer_argument_tensor(value);
     if (index >= 0)
-        return index < count ? trace_tensor(t, inputs[index])
-                             : trace_refuse(t, H5PT_GRAPH_INVALID, "The layer is called with fewer tensors than it uses");
+        return index < count
+                   ? trace_tensor(t, inputs[index])
+                   : trace_refuse(t, H5PT_GRAPH_INVALID, "The layer is called with fewer tensors than it uses");
     if (!trace_has_tensor(value))
         return value;
     if (json_is_array(value)) {
@@ -35,7 +36,8 @@ static const json_t *trace_form(struct trace *t, const json_t *value, struct ker
     }
     json_t *object = json_object(), *item;
     const char *key;
-    json_object_foreach((json_t *)value, key, item) {
+    json_object_foreach((json_t *)value, key, item)
+    {
         (void)json_object_set(object, key, (json_t *)trace_form(t, item, inputs, count));
     }
     return trace_keep(t, object);
@@ -129,8 +131,8 @@ static const json_t *translate(struct trace *t, const json_t *arguments, const j
         return translate_lambda(t, arguments);
     if (strcmp(class_name, "AddLoss") == 0 || strcmp(class_name, "AddMetric") == 0)
         return layer_argument(arguments, 0, "inputs");
-    return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "%s works on ragged or sparse tensors, which torch has no match for",
-                        class_name);
+    return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION,
+                        "%s works on ragged or sparse tensors, which torch has no match for", class_name);
 }
 
 static bool any_unknown(struct keras_value *const *inputs, int count)

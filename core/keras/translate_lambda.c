@@ -210,7 +210,8 @@ const json_t *translate_lambda(struct trace *t, const json_t *arguments)
     const struct py_code *code = read_code(t, stored.code);
     char name[PY_PRINTABLE_SIZE];
     if (code && !is_lambda(code))
-        return trace_refuse(t, H5PT_UNSUPPORTED_LAYER, "The Lambda holds a named Python function, \"%s\", no lambda expression",
+        return trace_refuse(t, H5PT_UNSUPPORTED_LAYER,
+                            "The Lambda holds a named Python function, \"%s\", no lambda expression",
                             py_printable(code->name, name));
     const json_t *kwargs = code ? keywords(t, code, input) : NULL;
     if (!kwargs)

@@ -31,7 +31,8 @@ static const json_t *whole_number(struct trace *t, const json_t *value)
     if (!text)
         return value;
     long long n = strtoll(text, &end, 10);
-    return *text && !*end ? trace_integer(t, n) : trace_refuse(t, H5PT_CONFIG_MALFORMED, "An attribute is no whole number");
+    return *text && !*end ? trace_integer(t, n)
+                          : trace_refuse(t, H5PT_CONFIG_MALFORMED, "An attribute is no whole number");
 }
 
 static const json_t *bytes(struct trace *t, const json_t *value)
@@ -49,7 +50,8 @@ static const json_t *bytes(struct trace *t, const json_t *value)
 static const json_t *attribute(struct trace *t, const json_t *attr)
 {
     const json_t *value, *list = json_object_get(attr, "list");
-    if ((value = json_object_get(attr, "b")) || (value = json_object_get(attr, "f")) || (value = json_object_get(attr, "text")))
+    if ((value = json_object_get(attr, "b")) || (value = json_object_get(attr, "f")) ||
+        (value = json_object_get(attr, "text")))
         return value;
     if ((value = json_object_get(attr, "i")))
         return whole_number(t, value);
@@ -69,7 +71,8 @@ static const json_t *attributes(struct trace *t, const json_t *node)
 {
     json_t *kwargs = json_object(), *attr;
     const char *key;
-    json_object_foreach(json_object_get(node, "attr"), key, attr) {
+    json_object_foreach(json_object_get(node, "attr"), key, attr)
+    {
         if (strcmp(key, "T") == 0 || key[0] == '_')
             continue;
         (void)json_object_set(kwargs, key, (json_t *)attribute(t, attr));
@@ -87,8 +90,9 @@ static const json_t *node_inputs(struct trace *t, const json_t *node, const json
         count += name && name[0] != '^';
     }
     if (count != given + json_object_size(constants))
-        return trace_refuse(t, H5PT_GRAPH_INVALID, "The node has %zu inputs, but %zu tensors and %zu constants are there", count,
-                            given, json_object_size(constants));
+        return trace_refuse(t, H5PT_GRAPH_INVALID,
+                            "The node has %zu inputs, but %zu tensors and %zu constants are there", count, given,
+                            json_object_size(constants));
     json_t *args = json_array();
     for (size_t i = 0; i < count; i++) {
         char key[24];
@@ -116,7 +120,8 @@ const json_t *translate_tf_node(struct trace *t, const json_t *tensors)
     const char *op = json_string_value(json_object_get(node, "op"));
     const struct function *f = op ? function_find("raw", op) : NULL;
     if (!f)
-        return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "The TensorFlow operation %.80s is not supported", op ? op : "?");
+        return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "The TensorFlow operation %.80s is not supported",
+                            op ? op : "?");
     const json_t *args = node_inputs(t, node, tensors), *kwargs = args ? attributes(t, node) : NULL;
     return kwargs && !t->why.code ? function_call(t, f, args, kwargs) : NULL;
 }

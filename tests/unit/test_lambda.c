@@ -41,15 +41,15 @@ static char *architecture(const struct lambda_case *c)
     json_t *given = json_object_get(c->json, "arguments"), *arguments = given ? json_incref(given) : json_object();
     json_t *layers = json_array();
     for (int i = 0; i < 1 + two; i++)
-        json_array_append_new(layers, json_pack("{s:s, s:s, s:{s:s, s:[n, i, i], s:s}, s:[]}", "class_name", "InputLayer",
-                                                "name", i ? "y" : "x", "config", "name", i ? "y" : "x", "batch_input_shape",
-                                                6, 3, "dtype", "float32", "inbound_nodes"));
-    json_array_append_new(layers, json_pack("{s:s, s:s, s:{s:s, s:o, s:s, s:o}, s:o}", "class_name", "Lambda", "name", "l",
-                                            "config", "name", "l", "function", function, "function_type", "lambda",
+        json_array_append_new(layers, json_pack("{s:s, s:s, s:{s:s, s:[n, i, i], s:s}, s:[]}", "class_name",
+                                                "InputLayer", "name", i ? "y" : "x", "config", "name", i ? "y" : "x",
+                                                "batch_input_shape", 6, 3, "dtype", "float32", "inbound_nodes"));
+    json_array_append_new(layers, json_pack("{s:s, s:s, s:{s:s, s:o, s:s, s:o}, s:o}", "class_name", "Lambda", "name",
+                                            "l", "config", "name", "l", "function", function, "function_type", "lambda",
                                             "arguments", arguments, "inbound_nodes", nodes));
-    json_t *model = json_pack("{s:s, s:{s:s, s:o, s:o, s:[[sii]]}, s:s, s:s}", "class_name", "Functional", "config", "name",
-                              "net", "layers", layers, "input_layers", inputs, "output_layers", "l", 0, 0, "keras_version",
-                              "2.15.0", "backend", "tensorflow");
+    json_t *model = json_pack("{s:s, s:{s:s, s:o, s:o, s:[[sii]]}, s:s, s:s}", "class_name", "Functional", "config",
+                              "name", "net", "layers", layers, "input_layers", inputs, "output_layers", "l", 0, 0,
+                              "keras_version", "2.15.0", "backend", "tensorflow");
     char *text = json_dumps(model, 0);
     assert_non_null(text);
     json_decref(model);
@@ -69,7 +69,8 @@ static bool read_model(struct reading *r, const char *text, struct h5pt_error *e
 /* "Class arguments configuration" of an operation. */
 static void add_operation(struct strbuf *out, const struct keras_call *call)
 {
-    char *args = json_dumps(json_object_get(call->arguments, "args"), JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(15));
+    char *args = json_dumps(json_object_get(call->arguments, "args"),
+                            JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(15));
     char *config = json_dumps(call->layer->json, JSON_SORT_KEYS | JSON_COMPACT | JSON_REAL_PRECISION(15));
     strbuf_addf(out, "%s %s %s\n", call->layer->class_name, args, config);
     free(args);
@@ -130,7 +131,8 @@ static void check_case(const struct lambda_case *c)
             add_operation(&made, r.model.calls[i]);
     if (refused) {
         if (!strstr(strbuf_text(&made), refused) || !strstr(strbuf_text(&made), "UNSUPPORTED_LAYER"))
-            fail_msg("Python %s, %s:\n%swhere a refusal should say \"%s\"", c->python, c->source, strbuf_text(&made), refused);
+            fail_msg("Python %s, %s:\n%swhere a refusal should say \"%s\"", c->python, c->source, strbuf_text(&made),
+                     refused);
     } else {
         add_expected(&expected, json_object_get(c->json, "operations"));
         if (strcmp(strbuf_text(&made), strbuf_text(&expected)) != 0)
@@ -245,8 +247,9 @@ static void node_def_is_read(void **state)
     json_t *node = node_def_parse(wire, sizeof wire - 1);
     assert_non_null(node);
     char *text = json_dumps(node, JSON_SORT_KEYS | JSON_COMPACT);
-    assert_string_equal(text, "{\"attr\":{\"alpha\":{\"i\":7},\"keep_dims\":{\"b\":true}},\"input\":[\"x\",\"ax\"],\"op\":"
-                              "\"Sum\"}");
+    assert_string_equal(text,
+                        "{\"attr\":{\"alpha\":{\"i\":7},\"keep_dims\":{\"b\":true}},\"input\":[\"x\",\"ax\"],\"op\":"
+                        "\"Sum\"}");
     free(text);
     json_decref(node);
 }
@@ -274,7 +277,7 @@ static int begin_lambda_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(functions_become_operations), cmocka_unit_test(versions_are_recognised),
+        cmocka_unit_test(functions_become_operations),  cmocka_unit_test(versions_are_recognised),
         cmocka_unit_test(damaged_functions_do_no_harm), cmocka_unit_test(node_def_is_read),
         cmocka_unit_test(damaged_node_def_is_refused),
     };
