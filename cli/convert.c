@@ -29,9 +29,12 @@ static const struct option long_options[] = {
     {"architecture", required_argument, NULL, OPTION_ARCHITECTURE},
     {"weights-only", no_argument, NULL, OPTION_WEIGHTS_ONLY},
     {"backend", required_argument, NULL, OPTION_BACKEND},
-    {"formats", required_argument, NULL, OPTION_FORMATS}, {"parity", required_argument, NULL, OPTION_PARITY},
-    {"json", no_argument, NULL, OPTION_JSON},             {"dump", required_argument, NULL, OPTION_DUMP},
-    {"output", required_argument, NULL, 'o'},             {"help", no_argument, NULL, 'h'},
+    {"formats", required_argument, NULL, OPTION_FORMATS},
+    {"parity", required_argument, NULL, OPTION_PARITY},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"dump", required_argument, NULL, OPTION_DUMP},
+    {"output", required_argument, NULL, 'o'},
+    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -41,22 +44,22 @@ struct arguments {
     struct convert_request request;
 };
 
-static const char convert_help[] =
-    "Usage: h5pt convert IN -o DIR [options]\n\n"
-    "Converts a Keras model file (.h5, .keras, or weights with their architecture). DIR gets model.pt (the weights), model.py (the module) and report.json.\n\n"
-    "  -o, --output DIR        where to write; made when it is not there\n"
-    "      --architecture FILE model.to_json() of a file that holds weights only\n"
-    "      --weights-only      no model: model.pt gets the tensors as stored, under their Keras names\n"
-    "      --backend NAME      tensorflow or theano: what computed a model of Keras 1, whose file does not say\n"
-    "      --formats LIST      pt,py (default: both)\n"
-    "      --parity MODE       full, quick or off: how the result is checked against the model (default: full)\n"
-    "      --json              print the report instead of the summary\n"
-    "      --dump LIST         keras,torch: print the graphs, one node a line\n\n"
-    "In Python: from model import load; net = load(\"model.pt\")\n";
+static const char convert_help
+    [] = "Usage: h5pt convert IN -o DIR [options]\n\n"
+         "Converts a Keras model file (.h5, .keras, or weights with their architecture). DIR gets model.pt (the "
+         "weights), model.py (the module) and report.json.\n\n"
+         "  -o, --output DIR        where to write; made when it is not there\n"
+         "      --architecture FILE model.to_json() of a file that holds weights only\n"
+         "      --weights-only      no model: model.pt gets the tensors as stored, under their Keras names\n"
+         "      --backend NAME      tensorflow or theano: what computed a model of Keras 1, whose file does not say\n"
+         "      --formats LIST      pt,py (default: both)\n"
+         "      --parity MODE       full, quick or off: how the result is checked against the model (default: full)\n"
+         "      --json              print the report instead of the summary\n"
+         "      --dump LIST         keras,torch: print the graphs, one node a line\n\n"
+         "In Python: from model import load; net = load(\"model.pt\")\n";
 
-static const char inspect_help[] =
-    "Usage: h5pt inspect IN [--architecture FILE] [--json] [--dump keras,torch]\n\n"
-    "Says what is in the file and whether it would convert. Nothing is written.\n";
+static const char inspect_help[] = "Usage: h5pt inspect IN [--architecture FILE] [--json] [--dump keras,torch]\n\n"
+                                   "Says what is in the file and whether it would convert. Nothing is written.\n";
 
 static int parse_dump(const char *text, struct convert_request *request)
 {
@@ -82,21 +85,11 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
     opterr = 0;
     while ((option = getopt_long(argc, argv, "ho:", long_options, NULL)) != -1) {
         switch (option) {
-        case 'o':
-            ret->output = optarg;
-            break;
-        case 'h':
-            ret->help = true;
-            break;
-        case OPTION_JSON:
-            ret->json = true;
-            break;
-        case OPTION_ARCHITECTURE:
-            ret->architecture = optarg;
-            break;
-        case OPTION_WEIGHTS_ONLY:
-            ret->request.weights_only = true;
-            break;
+        case 'o': ret->output = optarg; break;
+        case 'h': ret->help = true; break;
+        case OPTION_JSON: ret->json = true; break;
+        case OPTION_ARCHITECTURE: ret->architecture = optarg; break;
+        case OPTION_WEIGHTS_ONLY: ret->request.weights_only = true; break;
         case OPTION_BACKEND:
             if (strcmp(optarg, "tensorflow") != 0 && strcmp(optarg, "theano") != 0)
                 return cli_usage(argv[0], "--backend takes tensorflow or theano");
@@ -114,8 +107,7 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
             if (parse_dump(optarg, &ret->request) < 0)
                 return cli_usage(argv[0], "--dump takes keras, torch or both");
             break;
-        default:
-            return cli_usage(argv[0], "\"%s\" is not known or lacks its value", argv[optind - 1]);
+        default: return cli_usage(argv[0], "\"%s\" is not known or lacks its value", argv[optind - 1]);
         }
     }
     if (ret->help)
@@ -175,7 +167,8 @@ static char *read_architecture(const char *path, struct h5pt_error *err)
     else if (!text)
         (void)h5pt_fail_memory(err);
     else if (n > MAX_ARCHITECTURE)
-        (void)h5pt_fail(err, H5PT_LIMIT_EXCEEDED, path, "The architecture is larger than %d MiB", MAX_ARCHITECTURE >> 20);
+        (void)h5pt_fail(err, H5PT_LIMIT_EXCEEDED, path, "The architecture is larger than %d MiB",
+                        MAX_ARCHITECTURE >> 20);
     else
         text[n] = '\0';
     if (file)
@@ -233,7 +226,8 @@ static void print_parity(const json_t *parity)
     (void)printf("parity: %s, max abs error %.3g, relative %.3g, %zu input sets\n",
                  json_is_true(json_object_get(parity, "ok")) ? "ok" : "FAILED",
                  json_number_value(json_object_get(parity, "max_abs")),
-                 json_number_value(json_object_get(parity, "max_rel")), json_array_size(json_object_get(parity, "cases")));
+                 json_number_value(json_object_get(parity, "max_rel")),
+                 json_array_size(json_object_get(parity, "cases")));
     const json_t *divergence = json_object_get(parity, "first_divergence");
     if (!json_is_object(divergence))
         return;
@@ -296,12 +290,9 @@ static void print_summary(const struct arguments *a, const json_t *report)
 static int exit_code(enum convert_verdict verdict)
 {
     switch (verdict) {
-    case CONVERT_CONVERTED:
-        return 0;
-    case CONVERT_REFUSED:
-        return h5pt_code_exit(H5PT_UNSUPPORTED_LAYER);
-    case CONVERT_PARITY_FAILED:
-        return h5pt_code_exit(H5PT_PARITY_FAILED);
+    case CONVERT_CONVERTED: return 0;
+    case CONVERT_REFUSED: return h5pt_code_exit(H5PT_UNSUPPORTED_LAYER);
+    case CONVERT_PARITY_FAILED: return h5pt_code_exit(H5PT_PARITY_FAILED);
     }
     return h5pt_code_exit(H5PT_INTERNAL);
 }

@@ -22,8 +22,9 @@ static void print_help(FILE *out)
     (void)fprintf(out, "h5pt %s: Keras models (.h5) as PyTorch\n\nUsage: h5pt COMMAND …\n\n", H5PT_VERSION);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         (void)fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].summary);
-    (void)fprintf(out, "\n`h5pt COMMAND --help` tells the options.\n"
-                       "Exit codes: 0 done, 2 usage, 3 refused, 4 parity failed, 5 unreadable or hostile file, 6 I/O.\n");
+    (void)fprintf(out,
+                  "\n`h5pt COMMAND --help` tells the options.\n"
+                  "Exit codes: 0 done, 2 usage, 3 refused, 4 parity failed, 5 unreadable or hostile file, 6 I/O.\n");
 }
 
 int cli_fail(const struct h5pt_error *err)

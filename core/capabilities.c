@@ -34,8 +34,8 @@ int convert_parse_formats(const char *text, unsigned *ret, struct h5pt_error *er
             memcpy(name, text, n);
         int index = word_index(format_names, name);
         if (index < 0)
-            return h5pt_fail(err, H5PT_USAGE, "formats", "\"%.*s\" is no format; there are: %s", n > 40 ? 40 : (int)n, text,
-                             format_names);
+            return h5pt_fail(err, H5PT_USAGE, "formats", "\"%.*s\" is no format; there are: %s", n > 40 ? 40 : (int)n,
+                             text, format_names);
         formats |= 1u << index;
         text += n + (text[n] == ',');
     }

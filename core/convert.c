@@ -108,7 +108,8 @@ static int write_all(struct conversion *c, int fd, const char *name, const char 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return h5pt_fail_errno(c->err, errno == ENOSPC ? H5PT_DISK_FULL : H5PT_IO, name, "The file cannot be written");
+            return h5pt_fail_errno(c->err, errno == ENOSPC ? H5PT_DISK_FULL : H5PT_IO, name,
+                                   "The file cannot be written");
         text += n;
         length -= (size_t)n;
     }
@@ -193,7 +194,8 @@ static int take_raw_weights(struct conversion *c)
     if (raw_weights_graph(c->source, c->arena, &c->refusals, &c->graph, c->err) < 0)
         return -1;
     findings_add(&c->warnings, H5PT_WEIGHTS_ONLY, "", "",
-                 "model.pt holds the tensors of the file as Keras stores them, in Keras' order of axes and under Keras' names: there is "
+                 "model.pt holds the tensors of the file as Keras stores them, in Keras' order of axes and under "
+                 "Keras' names: there is "
                  "no module, and nothing was checked against Keras");
     c->facts.graph = &c->graph;
     return 0;
@@ -252,7 +254,8 @@ static void warn_amplified(struct conversion *c)
     const struct keras_call *call = c->parity.amplified;
     if (call && c->parity.ok)
         findings_add(&c->warnings, H5PT_ROUNDING_AMPLIFIED, call->layer->path, "parity",
-                     "The model amplifies rounding: from this layer on, layers were compared on equal inputs. Two runs of such a "
+                     "The model amplifies rounding: from this layer on, layers were compared on equal inputs. Two runs "
+                     "of such a "
                      "model on different machines differ as well");
 }
 
@@ -270,7 +273,8 @@ static int check_parity(struct conversion *c)
     struct h5pt_error why = H5PT_ERROR_INIT;
     struct state_dict *dict = NULL;
     int status = state_dict_open(c->state_dict, &dict, c->err);
-    if (status == 0 && parity_run(&c->model, &c->graph, &c->correspondence, c->source, dict, &options, &c->parity, &why) < 0) {
+    if (status == 0 &&
+        parity_run(&c->model, &c->graph, &c->correspondence, c->source, dict, &options, &c->parity, &why) < 0) {
         /* A model that cannot be checked is not handed out. */
         if (h5pt_code_exit(why.code) == h5pt_code_exit(H5PT_SHAPE_UNKNOWN) || why.code == H5PT_INTERNAL) {
             findings_add(&c->refusals, why.code, why.where, "parity", "%s", why.message);

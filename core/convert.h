@@ -38,16 +38,16 @@ enum convert_verdict { CONVERT_CONVERTED, CONVERT_REFUSED, CONVERT_PARITY_FAILED
 const char *convert_verdict_name(enum convert_verdict verdict); /* "converted" */
 
 struct convert_request {
-    int input;                         /* the model file, open for reading; borrowed */
-    const char *architecture;          /* text of model.to_json() for a file of weights; NULL: none; borrowed */
-    bool weights_only;                 /* no model: a state_dict of the tensors as stored, under their Keras names */
-    const char *backend;               /* "tensorflow" or "theano": who computed a model of Keras 1; NULL: as the file tells */
-    int output_dir;                    /* an open directory for the artifacts; -1: dry run, nothing is written */
-    unsigned formats;                  /* of enum convert_format; 0: PT and PY */
+    int input;                /* the model file, open for reading; borrowed */
+    const char *architecture; /* text of model.to_json() for a file of weights; NULL: none; borrowed */
+    bool weights_only;        /* no model: a state_dict of the tensors as stored, under their Keras names */
+    const char *backend;      /* "tensorflow" or "theano": who computed a model of Keras 1; NULL: as the file tells */
+    int output_dir;           /* an open directory for the artifacts; -1: dry run, nothing is written */
+    unsigned formats;         /* of enum convert_format; 0: PT and PY */
     enum convert_parity parity;
     const struct source_limits *limits; /* NULL: the default ones */
-    uint64_t parity_memory;            /* bytes that the parity check may use for tensors; 0: 2 GiB */
-    bool dump_keras, dump_torch;       /* append the graphs as text to `dump` */
+    uint64_t parity_memory;             /* bytes that the parity check may use for tensors; 0: 2 GiB */
+    bool dump_keras, dump_torch;        /* append the graphs as text to `dump` */
     struct strbuf *dump;
     /* Called at the start of each stage and now and then within one; fraction in 0…1. May be NULL. */
     void (*progress)(void *context, enum convert_stage stage, double fraction);

@@ -29,8 +29,8 @@ static struct torch_parameter raw_parameter(const struct source_tensor *tensor)
 }
 
 /* A tensor that two layers list is taken once. */
-static int add_layer(const struct source_layer *layer, json_t *seen, struct findings *refusals, struct torch_graph *graph,
-                     struct h5pt_error *err)
+static int add_layer(const struct source_layer *layer, json_t *seen, struct findings *refusals,
+                     struct torch_graph *graph, struct h5pt_error *err)
 {
     for (size_t i = 0; i < layer->tensor_count; i++) {
         const struct source_tensor *tensor = &layer->tensors[i];
@@ -40,15 +40,15 @@ static int add_layer(const struct source_layer *layer, json_t *seen, struct find
         if (json_object_set_new(seen, name, json_true()) < 0)
             return h5pt_fail_memory(err);
         if (!dtype_torch_storage(tensor->dtype))
-            findings_add(refusals, H5PT_UNSUPPORTED_DTYPE, layer->name, tensor->name, "%.200s is of type %s, which PyTorch has not",
-                         tensor->object, dtype_name(tensor->dtype));
+            findings_add(refusals, H5PT_UNSUPPORTED_DTYPE, layer->name, tensor->name,
+                         "%.200s is of type %s, which PyTorch has not", tensor->object, dtype_name(tensor->dtype));
         graph->parameters[graph->parameter_count++] = raw_parameter(tensor);
     }
     return 0;
 }
 
-int raw_weights_graph(const struct source *source, struct arena *arena, struct findings *refusals, struct torch_graph *ret,
-                      struct h5pt_error *err)
+int raw_weights_graph(const struct source *source, struct arena *arena, struct findings *refusals,
+                      struct torch_graph *ret, struct h5pt_error *err)
 {
     struct torch_graph graph = {.arena = arena, .name = "Model"};
     size_t count = 0;

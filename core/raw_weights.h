@@ -14,7 +14,7 @@ const char *raw_weight_name(const struct source_tensor *tensor);
 
 /* A graph without nodes, whose parameters are all tensors of the file under those names, in Keras' order of axes and in the type in
  * which they are stored. Types that PyTorch has no tensor of go to `refusals`. Errors: OUT_OF_MEMORY. */
-int raw_weights_graph(const struct source *source, struct arena *arena, struct findings *refusals, struct torch_graph *ret,
-                      struct h5pt_error *err);
+int raw_weights_graph(const struct source *source, struct arena *arena, struct findings *refusals,
+                      struct torch_graph *ret, struct h5pt_error *err);
 
 #endif

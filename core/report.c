@@ -55,14 +55,10 @@ static const char *source_format(const struct source *source)
     if (!source)
         return "unknown";
     switch (source_kind(source)) {
-    case SOURCE_LEGACY_MODEL:
-        return "h5";
-    case SOURCE_LEGACY_WEIGHTS:
-        return "h5-weights";
-    case SOURCE_WEIGHTS_V3:
-        return "weights.h5";
-    case SOURCE_ARCHIVE:
-        return "keras";
+    case SOURCE_LEGACY_MODEL: return "h5";
+    case SOURCE_LEGACY_WEIGHTS: return "h5-weights";
+    case SOURCE_WEIGHTS_V3: return "weights.h5";
+    case SOURCE_ARCHIVE: return "keras";
     }
     return "unknown";
 }
@@ -84,8 +80,8 @@ static json_t *source_json(const struct report_facts *f)
     return json_pack("{s:o, s:I, s:s, s:o, s:o, s:o, s:o}", "sha256", optional_text(f->source_sha256), "bytes",
                      (json_int_t)f->source_bytes, "format", source_format(f->source), "keras_version",
                      optional_text(keras_version(f)), "backend",
-                     optional_text(f->source ? source_backend(f->source) : NULL),
-                     "class", optional_text(f->model ? f->model->class_name : NULL), "name",
+                     optional_text(f->source ? source_backend(f->source) : NULL), "class",
+                     optional_text(f->model ? f->model->class_name : NULL), "name",
                      optional_text(f->model ? f->model->name : NULL));
 }
 
@@ -191,9 +187,9 @@ static void add_stored_weights(json_t *list, const struct source *source)
         const struct source_layer *layer = source_layer(source, i);
         for (size_t k = 0; k < layer->tensor_count; k++) {
             const struct source_tensor *t = &layer->tensors[k];
-            (void)json_array_append_new(list, json_pack("{s:o, s:n, s:o, s:s, s:n}", "keras", report_text(t->object), "torch",
-                                                        "shape", shape_json(&t->shape), "dtype", dtype_name(t->dtype),
-                                                        "rearrangement"));
+            (void)json_array_append_new(list, json_pack("{s:o, s:n, s:o, s:s, s:n}", "keras", report_text(t->object),
+                                                        "torch", "shape", shape_json(&t->shape), "dtype",
+                                                        dtype_name(t->dtype), "rearrangement"));
         }
     }
 }
@@ -207,9 +203,10 @@ static json_t *weights_json(const struct report_facts *f)
         const struct torch_parameter *p = &f->graph->parameters[i];
         struct strbuf text = STRBUF_INIT;
         rearrangement_describe(p, &text);
-        (void)json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:s, s:s}", "keras", optional_text(p->keras),
-                                                    "torch", report_text(p->name), "shape", shape_json(&p->shape), "dtype",
-                                                    dtype_name(p->dtype), "rearrangement", strbuf_text(&text)));
+        (void)json_array_append_new(list,
+                                    json_pack("{s:o, s:o, s:o, s:s, s:s}", "keras", optional_text(p->keras), "torch",
+                                              report_text(p->name), "shape", shape_json(&p->shape), "dtype",
+                                              dtype_name(p->dtype), "rearrangement", strbuf_text(&text)));
         strbuf_release(&text);
     }
     return list;
@@ -248,9 +245,10 @@ static json_t *parity_json(const struct report_facts *f)
 {
     if (!f->parity)
         return json_null();
-    return json_pack("{s:b, s:o, s:o, s:f, s:o, s:o, s:n}", "ok", f->parity->ok, "max_abs", number(f->parity->worst.max_abs),
-                     "max_rel", number(f->parity->worst.max_rel), "tolerance", PARITY_TOLERANCE, "cases", cases_json(f),
-                     "first_divergence", divergence_json(f->parity), "reference_vectors");
+    return json_pack("{s:b, s:o, s:o, s:f, s:o, s:o, s:n}", "ok", f->parity->ok, "max_abs",
+                     number(f->parity->worst.max_abs), "max_rel", number(f->parity->worst.max_rel), "tolerance",
+                     PARITY_TOLERANCE, "cases", cases_json(f), "first_divergence", divergence_json(f->parity),
+                     "reference_vectors");
 }
 
 /* ---- the rest ---- */
@@ -274,8 +272,9 @@ static json_t *artifacts_json(const struct report_facts *f)
     json_t *list = json_array();
     for (int i = 0; i < f->artifact_count; i++) {
         const struct artifact *a = &f->artifacts[i];
-        (void)json_array_append_new(list, json_pack("{s:s, s:I, s:s, s:s}", "name", a->name, "bytes", (json_int_t)a->bytes,
-                                                    "sha256", a->sha256, "how_to_load", a->how_to_load));
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s, s:I, s:s, s:s}", "name", a->name, "bytes", (json_int_t)a->bytes,
+                                              "sha256", a->sha256, "how_to_load", a->how_to_load));
     }
     return list;
 }
@@ -301,8 +300,8 @@ static json_int_t peak_rss(void)
 
 json_t *report_build(const struct report_facts *f)
 {
-    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "h5pt", convert_version(),
-                     "source", source_json(f), "verdict", convert_verdict_name(f->verdict), "model",
+    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "h5pt",
+                     convert_version(), "source", source_json(f), "verdict", convert_verdict_name(f->verdict), "model",
                      f->model ? model_json(f) : json_null(), "inputs", interfaces_json(f, true), "outputs",
                      interfaces_json(f, false), "layers", layers_json(f), "weights", weights_json(f), "parity",
                      parity_json(f), "warnings", findings_json(f->warnings, false), "refusals",

@@ -18,7 +18,7 @@ enum { REPORT_MAX_ARTIFACTS = 8 };
 struct report_facts {
     enum convert_verdict verdict;
     const struct source *source; /* NULL: of a kind that is not supported */
-    const char *source_sha256; /* NULL: not computed */
+    const char *source_sha256;   /* NULL: not computed */
     uint64_t source_bytes;
     const struct keras_model *model;
     const struct torch_graph *graph;

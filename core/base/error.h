@@ -22,7 +22,10 @@ struct h5pt_error {
     char message[512];   /* a sentence for the person who reads it */
 };
 
-#define H5PT_ERROR_INIT {.code = H5PT_OK}
+#define H5PT_ERROR_INIT                                                                                                \
+    {                                                                                                                  \
+        .code = H5PT_OK                                                                                                \
+    }
 
 /* Sets *err (nothing when err is NULL or already set) and returns -1, so that `return h5pt_fail(…)` reads well.
  * `where` may be NULL. */

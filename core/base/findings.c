@@ -49,7 +49,8 @@ void findings_addv(struct findings *list, enum h5pt_code code, const char *layer
         list->items[list->count++] = f;
 }
 
-void findings_add(struct findings *list, enum h5pt_code code, const char *layer, const char *key, const char *format, ...)
+void findings_add(struct findings *list, enum h5pt_code code, const char *layer, const char *key, const char *format,
+                  ...)
 {
     va_list args;
     va_start(args, format);

@@ -27,8 +27,8 @@ struct findings {
 /* A finding that is in the list already is not added again; the list takes at most FINDINGS_MAX. */
 enum { FINDINGS_MAX = 1000 };
 
-void findings_add(struct findings *list, enum h5pt_code code, const char *layer, const char *key, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+void findings_add(struct findings *list, enum h5pt_code code, const char *layer, const char *key, const char *format,
+                  ...) __attribute__((format(printf, 5, 6)));
 void findings_addv(struct findings *list, enum h5pt_code code, const char *layer, const char *key, const char *format,
                    va_list args) __attribute__((format(printf, 5, 0)));
 /* Adds what `err` says (its `where` becomes the key) and clears it. */

@@ -13,7 +13,10 @@ struct strbuf {
     bool broken;
 };
 
-#define STRBUF_INIT {.text = NULL}
+#define STRBUF_INIT                                                                                                    \
+    {                                                                                                                  \
+        .text = NULL                                                                                                   \
+    }
 
 void strbuf_release(struct strbuf *buf);
 void strbuf_add(struct strbuf *buf, const char *text);

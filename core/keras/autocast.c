@@ -42,8 +42,14 @@ static struct keras_value *cast(struct builder *b, const struct keras_call *call
         return NULL;
     }
     input[0] = call->inputs[index];
-    *layer = (struct keras_layer){.class_name = "Autocast", .name = path, .path = path, .json = config, .scope = "",
-                                  .operation = true, .autocast = true, .compute = call->layer->compute};
+    *layer = (struct keras_layer){.class_name = "Autocast",
+                                  .name = path,
+                                  .path = path,
+                                  .json = config,
+                                  .scope = "",
+                                  .operation = true,
+                                  .autocast = true,
+                                  .compute = call->layer->compute};
     struct keras_call *made = build_call(b, layer, input, 1, NULL);
     return made ? made->outputs[0] : NULL;
 }

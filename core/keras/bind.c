@@ -9,7 +9,6 @@
 
 #include "keras/bind.h"
 
-
 /* True when `name` ("block/dense_1/kernel:0_2") has the component `wanted` before its last one. */
 static bool has_component(const char *name, const char *wanted)
 {
@@ -159,9 +158,10 @@ static int bind_group(struct builder *b, struct group *g, bool alone)
     for (size_t i = 0; i < g->wanted_count; i++)
         refuse_weight(b, g, &g->wanted[i], alone);
     if (b->refusals->count == before)
-        findings_add(b->refusals, H5PT_WEIGHTS_MISSING, g->source->name, "weight_names",
-                     "The group \"%.80s\" has %zu weights, %zu are needed, and names and shapes do not tell which is which",
-                     g->source->name, g->source->tensor_count, g->wanted_count);
+        findings_add(
+            b->refusals, H5PT_WEIGHTS_MISSING, g->source->name, "weight_names",
+            "The group \"%.80s\" has %zu weights, %zu are needed, and names and shapes do not tell which is which",
+            g->source->name, g->source->tensor_count, g->wanted_count);
     return 0;
 }
 

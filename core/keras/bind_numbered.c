@@ -29,7 +29,8 @@ static const struct place {
 };
 
 /* Classes that configurations name otherwise than Python does. */
-static const char *const python_names[][2] = {{"Model", "Functional"}, {"GroupQueryAttention", "GroupedQueryAttention"}};
+static const char *const python_names[][2] = {{"Model", "Functional"},
+                                              {"GroupQueryAttention", "GroupedQueryAttention"}};
 
 /* How layers of one class are counted. */
 enum counting {
@@ -39,8 +40,8 @@ enum counting {
 
 struct numbered {
     struct builder *b;
-    json_t *index; /* owned: name of a group → its position in the source */
-    size_t *used;  /* owned: variables of each group that are bound */
+    json_t *index;         /* owned: name of a group → its position in the source */
+    size_t *used;          /* owned: variables of each group that are bound */
     const char *container; /* the attribute of a model that holds its layers */
     enum counting counting;
     bool report; /* add refusals */
@@ -106,7 +107,8 @@ static const char *snake_case(const char *class_name, char ret[4 * MAX_CLASS_NAM
 }
 
 /* The name of an object in its container; `counts` has what was counted so far per class, this one counts `step`. */
-static const char *counted_name(const struct numbered *n, const char *container, const char *class_name, int step, json_t *counts)
+static const char *counted_name(const struct numbered *n, const char *container, const char *class_name, int step,
+                                json_t *counts)
 {
     char name[4 * MAX_CLASS_NAME + 1];
     for (size_t i = 0; i < sizeof python_names / sizeof *python_names; i++)
@@ -120,7 +122,8 @@ static const char *counted_name(const struct numbered *n, const char *container,
                  : arena_printf(n->b->arena, "%s/%s", container, name);
 }
 
-static const char *entry_group(const struct numbered *n, const struct network_layer *entry, const char *container, json_t *counts)
+static const char *entry_group(const struct numbered *n, const struct network_layer *entry, const char *container,
+                               json_t *counts)
 {
     int step = n->counting == COUNT_WEIGHTS_TWICE && has_weights(entry) ? 2 : 1;
     return counted_name(n, container, entry->class_name, step, counts);
@@ -158,14 +161,15 @@ static const struct place *find_place(const struct keras_layer *layer, const cha
 {
     const struct place *p = places;
     for (;; p++)
-        if ((!p->class_name || strcmp(p->class_name, layer->class_name) == 0) && (!p->slot || strcmp(p->slot, slot) == 0) &&
+        if ((!p->class_name || strcmp(p->class_name, layer->class_name) == 0) &&
+            (!p->slot || strcmp(p->slot, slot) == 0) &&
             (!p->scope || (strlen(p->scope) == scope && memcmp(p->scope, slot, scope) == 0)))
             return p;
 }
 
 /* One path of a place, below the group of the layer. */
-static const char *place_path(const struct numbered *n, const char *group, const char *path, size_t length, const char *slot,
-                              size_t scope)
+static const char *place_path(const struct numbered *n, const char *group, const char *path, size_t length,
+                              const char *slot, size_t scope)
 {
     const char *mark = memchr(path, '%', length);
     if (length == 1 && *path == '.')
@@ -189,8 +193,8 @@ static bool is_stacked(const char *slot, size_t scope, long *ret_index)
     return end == slot + scope && *ret_index < MAX_STACKED_CELLS;
 }
 
-static int find_stacked_owner(const struct numbered *n, const struct keras_layer *layer, const char *group, const char *slot,
-                              long index, const struct source_layer **ret, size_t *ret_position)
+static int find_stacked_owner(const struct numbered *n, const struct keras_layer *layer, const char *group,
+                              const char *slot, long index, const struct source_layer **ret, size_t *ret_position)
 {
     const char *direction = strncmp(slot, "forward/", 8) == 0    ? "/forward_layer"
                             : strncmp(slot, "backward/", 9) == 0 ? "/backward_layer"
@@ -248,8 +252,8 @@ static int bind_weight(struct numbered *n, struct keras_layer *layer, struct ker
     if (owner && n->used[position] < first)
         n->used[position] = first;
     if (!owner || n->used[position] >= owner->tensor_count) {
-        (void)snprintf(text, sizeof text, "The weight \"%.60s\" of shape %s has no variable in \"%.200s\"", weight->slot,
-                       shape_text(&weight->shape, need), owner ? owner->name : group);
+        (void)snprintf(text, sizeof text, "The weight \"%.60s\" of shape %s has no variable in \"%.200s\"",
+                       weight->slot, shape_text(&weight->shape, need), owner ? owner->name : group);
         problem(n, H5PT_WEIGHTS_MISSING, layer->path, weight->slot, text);
         return 0;
     }
@@ -269,7 +273,8 @@ static int bind_network(struct numbered *n, struct network *network, const char 
 
 static int bind_entry(struct numbered *n, struct network_layer *entry, const char *group)
 {
-    if (entry->nested && strcmp(entry->class_name, "TimeDistributed") == 0) { /* the layer inside, as if it were a model */
+    if (entry->nested &&
+        strcmp(entry->class_name, "TimeDistributed") == 0) { /* the layer inside, as if it were a model */
         const char *layer = arena_printf(n->b->arena, "%s/layer", group);
         return layer ? bind_entry(n, &entry->nested->layers[0], layer) : h5pt_fail_memory(n->b->err);
     }
@@ -311,8 +316,8 @@ static void check_unused(struct numbered *n)
         const struct source_layer *group = source_layer(n->b->source, i);
         if (n->used[i] >= group->tensor_count || may_be_left(group))
             continue;
-        (void)snprintf(text, sizeof text, "The file has %zu variables for \"%.200s\", of which %zu are used", group->tensor_count,
-                       group->name, n->used[i]);
+        (void)snprintf(text, sizeof text, "The file has %zu variables for \"%.200s\", of which %zu are used",
+                       group->tensor_count, group->name, n->used[i]);
         problem(n, H5PT_WEIGHTS_UNUSED, group->name, "vars", text);
     }
 }

@@ -30,7 +30,8 @@ static bool is_operation(const struct builder *b, const struct keras_layer *laye
 {
     if (layer->operation)
         return true;
-    if (b->model->version.major < 3 || strcmp(layer->class_name, "InputLayer") == 0 || json_object_get(layer->json, "trainable"))
+    if (b->model->version.major < 3 || strcmp(layer->class_name, "InputLayer") == 0 ||
+        json_object_get(layer->json, "trainable"))
         return false;
     return !json_object_get(layer->json, "dtype") ||
            (layer_operation_find(layer->class_name) && !layer_class_find(layer->class_name));
@@ -40,8 +41,10 @@ static bool is_operation(const struct builder *b, const struct keras_layer *laye
 static const struct {
     const char *names, *why;
 } beyond_torch[] = {
-    {"StringLookup TextVectorization", "works on strings, which torch has no tensors of; do it before the model and give it the ids"},
-    {"Hashing HashedCrossing", "hashes its input as a string, which torch cannot; do it before the model and give it the ids"},
+    {"StringLookup TextVectorization",
+     "works on strings, which torch has no tensors of; do it before the model and give it the ids"},
+    {"Hashing HashedCrossing",
+     "hashes its input as a string, which torch cannot; do it before the model and give it the ids"},
     {"TFSMLayer JaxLayer FlaxLayer TorchModuleWrapper", "runs a program of another framework that is not in the file"},
     {"DenseFeatures SequenceFeatures", "takes feature columns, which are Python objects that the file does not hold"},
 };
@@ -72,9 +75,11 @@ static void read_policy(struct builder *b, struct config_reader *reader)
     const char *mixed;
     config_read_policy(reader, &mixed);
     if (mixed)
-        findings_add(b->warnings, H5PT_MIXED_PRECISION, "", "dtype",
-                     "The policy %s lets Keras compute in 16 bits from float32 weights. The module has the same weights and "
-                     "computes in float32; results differ by the rounding of the 16 bits. torch.autocast gives the same trade", mixed);
+        findings_add(
+            b->warnings, H5PT_MIXED_PRECISION, "", "dtype",
+            "The policy %s lets Keras compute in 16 bits from float32 weights. The module has the same weights and "
+            "computes in float32; results differ by the rounding of the 16 bits. torch.autocast gives the same trade",
+            mixed);
 }
 
 int build_prepare(struct builder *b, struct keras_layer *layer)
@@ -92,7 +97,7 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
         return 0;
     }
     const struct layer_class *class = is_operation(b, layer) ? layer_operation_find(layer->class_name)
-                                                                  : layer_class_find(layer->class_name);
+                                                             : layer_class_find(layer->class_name);
     if (!class) {
         refuse_class(b, layer);
         return 0;
@@ -132,7 +137,8 @@ static int declare_low_rank(struct builder *b, struct keras_layer *layer)
     if (!layer->low_rank || source_is_numbered(b->source))
         return 0;
     if (!w || w->shape.rank < 1 || layer->weight_count + 2 > LAYER_MAX_WEIGHTS)
-        return h5pt_fail(b->err, H5PT_UNSUPPORTED_CONFIG, "lora_rank", "The layer has no kernel that could have a low-rank update");
+        return h5pt_fail(b->err, H5PT_UNSUPPORTED_CONFIG, "lora_rank",
+                         "The layer has no kernel that could have a low-rank update");
     int last = w->shape.rank - 1;
     a[0] = (struct keras_weight){.slot = slots[names][1], .shape = w->shape};
     a[0].shape.dims[last] = layer->low_rank;
@@ -150,7 +156,8 @@ static int declare_weights(struct builder *b, struct keras_layer *layer, const s
     if (layer->built) {
         for (int i = 0; i < s->weight_count; i++)
             if (i >= layer->weight_count || !shape_equal(&layer->weights[i].shape, &s->weights[i].shape))
-                return h5pt_fail(b->err, H5PT_SHAPE_MISMATCH, NULL, "The calls of the shared layer need different weights");
+                return h5pt_fail(b->err, H5PT_SHAPE_MISMATCH, NULL,
+                                 "The calls of the shared layer need different weights");
         return 0;
     }
     layer->built = true;
@@ -177,10 +184,12 @@ static int infer(struct builder *b, struct keras_call *call, struct layer_shape 
     bool takes_any = (class->flags & LAYER_ANY_DTYPE) != 0;
     for (int i = 0; i < call->input_count; i++)
         if (!takes_any && !is_mask(call, i) && !dtype_is_float(call->inputs[i]->dtype))
-            return h5pt_fail(b->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; a floating-point type is needed here",
+            return h5pt_fail(b->err, H5PT_UNSUPPORTED_DTYPE, "dtype",
+                             "The input is of type %s; a floating-point type is needed here",
                              dtype_name(call->inputs[i]->dtype));
     bool input_layer = strcmp(class->name, "InputLayer") == 0;
-    if (!(class->flags & (LAYER_MERGE | LAYER_ARGUMENTS | LAYER_TAKES_MASK)) && call->input_count != (input_layer ? 0 : 1))
+    if (!(class->flags & (LAYER_MERGE | LAYER_ARGUMENTS | LAYER_TAKES_MASK)) &&
+        call->input_count != (input_layer ? 0 : 1))
         return h5pt_fail(b->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "inputs", "%s takes one tensor, but is called with %d",
                          layer->class_name, call->input_count);
     if ((class->flags & LAYER_MERGE) && call->input_count < 1)
@@ -202,7 +211,8 @@ static struct keras_value *value_new(struct builder *b, struct keras_call *call,
         h5pt_fail_memory(b->err);
         return NULL;
     }
-    *value = (struct keras_value){.dtype = DTYPE_F32, .bad = true, .call = call, .index = index, .id = b->model->value_count++};
+    *value = (struct keras_value){
+        .dtype = DTYPE_F32, .bad = true, .call = call, .index = index, .id = b->model->value_count++};
     return value;
 }
 
@@ -334,8 +344,8 @@ static bool takes_masks(const struct builder *b, const struct layer_class *class
     return (class->flags & LAYER_TAKES_MASK) && (!(class->flags & LAYER_MERGE) || b->model->version.major >= 3);
 }
 
-struct keras_call *build_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs, int input_count,
-                              const json_t *arguments)
+struct keras_call *build_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs,
+                              int input_count, const json_t *arguments)
 {
     struct keras_model *model = b->model;
     if (build_prepare(b, layer) < 0)
@@ -355,7 +365,8 @@ struct keras_call *build_call(struct builder *b, struct keras_layer *layer, stru
     else if (layer->class && takes_masks(b, layer->class) && !any_bad(call) && add_masks(b, call) < 0)
         return NULL;
     if (model->call_count >= KERAS_MAX_CALLS) {
-        h5pt_fail(b->err, H5PT_LIMIT_EXCEEDED, layer->path, "The model has more than %d calls of layers", KERAS_MAX_CALLS);
+        h5pt_fail(b->err, H5PT_LIMIT_EXCEEDED, layer->path, "The model has more than %d calls of layers",
+                  KERAS_MAX_CALLS);
         return NULL;
     }
     if (grow(b, &model->calls, model->call_count, &b->call_capacity) < 0)

@@ -14,8 +14,8 @@ int expand_model(struct builder *b, struct network *root);
 int build_prepare(struct builder *b, struct keras_layer *layer);
 
 /* Makes one call of `layer`. `arguments` as in struct keras_call, or NULL. NULL: b->err. */
-struct keras_call *build_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs, int input_count,
-                              const json_t *arguments);
+struct keras_call *build_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs,
+                              int input_count, const json_t *arguments);
 
 /* The mask of a value that is `masked`, made when it is not there yet (masks.c). *ret is NULL after a refusal. -1: b->err. */
 int build_mask(struct builder *b, struct keras_value *value, struct keras_value **ret);

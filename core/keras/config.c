@@ -38,7 +38,8 @@ void config_finish(struct config_reader *reader)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)reader->json, key, value) {
+    json_object_foreach((json_t *)reader->json, key, value)
+    {
         if (!json_object_get(reader->seen, key) && word_index(common_keys, key) < 0)
             config_refuse(reader, H5PT_UNKNOWN_CONFIG_KEY, key,
                           "%s has the setting \"%s\", which is not known: it might change the result",
@@ -78,8 +79,8 @@ const json_t *config_get(struct config_reader *reader, const char *key)
 static void refuse_value(struct config_reader *reader, const char *key, const json_t *value, const char *wanted)
 {
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-    config_refuse(reader, H5PT_CONFIG_INVALID, key, "\"%s\" is %.120s, but %s is needed", key, text ? text : "unreadable",
-                  wanted);
+    config_refuse(reader, H5PT_CONFIG_INVALID, key, "\"%s\" is %.120s, but %s is needed", key,
+                  text ? text : "unreadable", wanted);
     free(text);
 }
 
@@ -309,19 +310,24 @@ void config_read_policy(struct config_reader *reader, const char **ret_mixed)
     char method[16];
     (void)snprintf(method, sizeof method, "%.*s", name ? (int)strcspn(name, "_/") : 0, name ? name : "");
     if (*method && word_index(quantised, method) >= 0)
-        config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype",
-                      "The layer is quantised (\"%.60s\"): it rounds its inputs at run time. Save the model before quantize()", name);
+        config_refuse(
+            reader, H5PT_UNSUPPORTED_DTYPE, "dtype",
+            "The layer is quantised (\"%.60s\"): it rounds its inputs at run time. Save the model before quantize()",
+            name);
     else
-        config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype",
-                      "The layer computes in \"%.60s\"; supported are float16, bfloat16, float32, float64, mixed_float16 and "
-                      "mixed_bfloat16", name ? name : "an unknown policy");
+        config_refuse(
+            reader, H5PT_UNSUPPORTED_DTYPE, "dtype",
+            "The layer computes in \"%.60s\"; supported are float16, bfloat16, float32, float64, mixed_float16 and "
+            "mixed_bfloat16",
+            name ? name : "an unknown policy");
 }
 
 void config_check_policy(struct config_reader *reader)
 {
     enum dtype outer = reader->layer->compute;
     const char *mixed;
-    if (!json_is_string(json_object_get(reader->json, "dtype")) && !json_is_object(json_object_get(reader->json, "dtype")))
+    if (!json_is_string(json_object_get(reader->json, "dtype")) &&
+        !json_is_object(json_object_get(reader->json, "dtype")))
         return;
     reader->layer->compute = DTYPE_F32;
     config_read_policy(reader, &mixed);
@@ -336,7 +342,8 @@ void config_read_storage(struct config_reader *reader)
     struct keras_layer *layer = reader->layer;
     if (config_get(reader, "quantization_config"))
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "quantization_config",
-                      "The layer is quantised (quantization_config): it rounds its inputs at run time. Save the model before quantize()");
+                      "The layer is quantised (quantization_config): it rounds its inputs at run time. Save the model "
+                      "before quantize()");
     double alpha = config_double(reader, "lora_alpha", 0);
     if (!config_get(reader, "lora_rank"))
         return;

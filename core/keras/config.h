@@ -18,7 +18,7 @@ struct config_reader {
     struct keras_version version;
     struct arena *arena;
     struct findings *refusals, *warnings; /* warnings may be NULL */
-    json_t *seen; /* owned: set of the keys that were read */
+    json_t *seen;                         /* owned: set of the keys that were read */
 };
 
 int config_begin(struct config_reader *reader, struct keras_layer *layer, struct keras_version version,

@@ -31,7 +31,7 @@ struct argument {
     const char *layer; /* its name */
     const char *key, *new_key;
     const json_t *value;
-    json_t *config; /* being made */
+    json_t *config;          /* being made */
     const char **class_name; /* of the layer, may be changed */
 };
 
@@ -131,10 +131,12 @@ static void convert_mode(struct argument *a)
     if (mode == 1)
         *a->class_name = "SampleNormalization";
     else if (mode != 0)
-        refuse(a->pass, H5PT_UNSUPPORTED_CONFIG, a->layer, a->key,
-               mode == 2 ? "Mode 2 normalises by the statistics of the batch that is predicted: the result for a sample depends "
-                           "on the others"
-                         : "The mode must be 0, 1 or 2");
+        refuse(
+            a->pass, H5PT_UNSUPPORTED_CONFIG, a->layer, a->key,
+            mode == 2
+                ? "Mode 2 normalises by the statistics of the batch that is predicted: the result for a sample depends "
+                  "on the others"
+                : "The mode must be 0, 1 or 2");
 }
 
 static const struct rule {
@@ -176,7 +178,8 @@ static void collect_orderings(struct pass *p, const json_t *value, int depth)
     if (depth > MAX_NESTING)
         return;
     json_array_foreach(value, i, item) collect_orderings(p, item, depth + 1);
-    json_object_foreach((json_t *)value, key, item) {
+    json_object_foreach((json_t *)value, key, item)
+    {
         const char *ordering = strcmp(key, "dim_ordering") == 0 ? ordering_of(item) : NULL;
         if (ordering && p->ordering && strcmp(ordering, p->ordering) != 0)
             p->orderings_differ = true;
@@ -249,7 +252,8 @@ static json_t *merge_rest(struct pass *p, const char *layer, const json_t *confi
                                      "output_mask_type arguments layers";
     json_t *out = json_object(), *value;
     const char *key;
-    json_object_foreach((json_t *)config, key, value) {
+    json_object_foreach((json_t *)config, key, value)
+    {
         if (word_index(translated, key) < 0)
             put(p, out, key, json_deep_copy(value));
     }
@@ -292,12 +296,14 @@ static json_t *convert_merge(struct pass *p, const char *layer, const json_t *co
     return out;
 }
 
-static json_t *convert_config(struct pass *p, const char *layer, const json_t *config, const char **class_name, int depth)
+static json_t *convert_config(struct pass *p, const char *layer, const json_t *config, const char **class_name,
+                              int depth)
 {
     json_t *out = json_object(), *value;
     const char *key, *old_class = *class_name;
     *class_name = new_class(old_class);
-    json_object_foreach((json_t *)config, key, value) {
+    json_object_foreach((json_t *)config, key, value)
+    {
         const struct rule *rule = find_rule(old_class, key);
         struct argument argument = {p, layer, key, rule ? rule->new_key : key, value, out, class_name};
         if (strcmp(key, "layer") == 0 && json_is_object(value))
@@ -368,9 +374,10 @@ static void add_input(struct pass *p, json_t *layers, const json_t *first)
     const char *input = arena_printf(p->b->arena, "%s_input", name);
     if (!input)
         h5pt_fail_memory(p->b->err);
-    append(p, layers, json_pack("{s:s, s:{s:s, s:O, s:s}}", "class_name", "InputLayer", "config", "name", input ? input : "",
-                                "batch_input_shape", shape, "dtype",
-                                json_is_string(dtype) ? json_string_value(dtype) : "float32"));
+    append(p, layers,
+           json_pack("{s:s, s:{s:s, s:O, s:s}}", "class_name", "InputLayer", "config", "name", input ? input : "",
+                     "batch_input_shape", shape, "dtype",
+                     json_is_string(dtype) ? json_string_value(dtype) : "float32"));
 }
 
 static json_t *convert_sequential(struct pass *p, const json_t *entry, int depth)
@@ -428,7 +435,8 @@ static bool named(const json_t *layers, const char *name)
 {
     size_t i;
     json_t *item;
-    json_array_foreach(layers, i, item) {
+    json_array_foreach(layers, i, item)
+    {
         const char *other = entry_name(item);
         if (other && strcmp(other, name) == 0)
             return true;
@@ -441,7 +449,8 @@ static void name_models(struct pass *p, json_t *model)
 {
     json_t *layers = keras1_layers(json_object_get(model, "config")), *item;
     size_t i, next = 0, count = source_layer_count(p->b->source);
-    json_array_foreach(layers, i, item) {
+    json_array_foreach(layers, i, item)
+    {
         if (entry_name(item) || !keras1_layers(json_object_get(item, "config")))
             continue;
         while (next < count && named(layers, source_layer(p->b->source, next)->name))

@@ -38,7 +38,8 @@ static json_t *reference(const char *name)
 static void give_up(struct graph *g, const char *layer, const char *why)
 {
     if (!g->broken)
-        findings_add(g->b->refusals, H5PT_GRAPH_INVALID, layer, "layers", "The models that are merged cannot be read: %s", why);
+        findings_add(g->b->refusals, H5PT_GRAPH_INVALID, layer, "layers",
+                     "The models that are merged cannot be read: %s", why);
     g->broken = true;
 }
 
@@ -83,8 +84,8 @@ static json_t *add_input(struct graph *g, const json_t *first)
         return json_null();
     }
     append(g, g->layers,
-           json_pack("{s:s, s:s, s:{s:s, s:O, s:s}, s:[]}", "class_name", "InputLayer", "name", input_name, "config", "name",
-                     input_name, "batch_input_shape", shape, key, dtype ? dtype : "float32", "inbound_nodes"));
+           json_pack("{s:s, s:s, s:{s:s, s:O, s:s}, s:[]}", "class_name", "InputLayer", "name", input_name, "config",
+                     "name", input_name, "batch_input_shape", shape, key, dtype ? dtype : "float32", "inbound_nodes"));
     append(g, g->inputs, reference(input_name));
     return reference(input_name);
 }
@@ -94,7 +95,8 @@ static void add_model(struct graph *g, const json_t *entry, json_t *outputs, int
 /* The layers of a Sequential in a row; references to what comes out go to `outputs`. */
 static void add_sequential(struct graph *g, const json_t *layers, json_t *outputs, int depth)
 {
-    const json_t *first = json_array_get(layers, 0), *models = json_object_get(json_object_get(first, "config"), "layers");
+    const json_t *first = json_array_get(layers, 0),
+                 *models = json_object_get(json_object_get(first, "config"), "layers");
     const char *class_name = text(first, "class_name");
     json_t *value;
     size_t start = 1;
@@ -137,7 +139,8 @@ json_t *keras1_merged_sequential(struct builder *b, const json_t *entry)
 {
     const json_t *config = json_object_get(entry, "config"), *layers = keras1_layers(config);
     const json_t *first = json_array_get(layers, 0);
-    const char *class_name = text(entry, "class_name"), *first_class = text(first, "class_name"), *name = name_of(entry);
+    const char *class_name = text(entry, "class_name"), *first_class = text(first, "class_name"),
+               *name = name_of(entry);
     if (!class_name || strcmp(class_name, "Sequential") != 0 || !first_class || strcmp(first_class, "Merge") != 0 ||
         !json_is_array(json_object_get(json_object_get(first, "config"), "layers")))
         return NULL;
@@ -148,8 +151,8 @@ json_t *keras1_merged_sequential(struct builder *b, const json_t *entry)
         made = json_copy((json_t *)entry);
         (void)json_object_set_new(made, "class_name", json_string("Model"));
         (void)json_object_set_new(made, "config",
-                                  json_pack("{s:s, s:O, s:O, s:O}", "name", name ? name : "sequential", "layers", g.layers,
-                                            "input_layers", g.inputs, "output_layers", outputs));
+                                  json_pack("{s:s, s:O, s:O, s:O}", "name", name ? name : "sequential", "layers",
+                                            g.layers, "input_layers", g.inputs, "output_layers", outputs));
     }
     json_decref(g.layers);
     json_decref(g.inputs);

@@ -94,7 +94,8 @@ struct binding {
 
 /* The first tensor that is not taken and whose name ends so: exactly `layer`_`end`, or, when `layer` is NULL, whatever the layer. A
  * slot "forward/kernel" wants a name that begins with "forward_". -1: none. */
-static long find_tensor(const struct binding *bind, const char *slot, const char *layer, const char *end, size_t end_length)
+static long find_tensor(const struct binding *bind, const char *slot, const char *layer, const char *end,
+                        size_t end_length)
 {
     const char *slash = strrchr(slot, '/');
     size_t scope = slash ? (size_t)(slash - slot) : 0;

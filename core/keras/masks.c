@@ -47,7 +47,8 @@ bool build_output_masked(struct builder *b, const struct keras_call *call, const
                    !(is_class(call, "GroupNormalization") && b->model->version.major >= 3);
     if (masked && honours && !(flags & LAYER_TAKES_MASK))
         findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, call->layer->path, "mask",
-                     "A mask (from mask_zero or Masking) reaches %s, which would have to honour it", call->layer->class_name);
+                     "A mask (from mask_zero or Masking) reaches %s, which would have to honour it",
+                     call->layer->class_name);
     if (is_class(call, "Masking") || embedding_masks(call))
         return true;
     if (!(flags & LAYER_KEEPS_MASK) || call->input_count < 1)
@@ -84,9 +85,12 @@ struct keras_value *build_operation(struct builder *b, const char *path, const c
     }
     for (int i = 0; i < input_count; i++)
         kept[i] = inputs[i];
-    *layer = (struct keras_layer){
-        .class_name = class_name, .name = path, .path = path, .json = config, .scope = "",
-        .operation = !json_object_get(config, "trainable")};
+    *layer = (struct keras_layer){.class_name = class_name,
+                                  .name = path,
+                                  .path = path,
+                                  .json = config,
+                                  .scope = "",
+                                  .operation = !json_object_get(config, "trainable")};
     struct keras_call *call = build_call(b, layer, kept, input_count, arguments);
     return call ? call->outputs[0] : NULL;
 }
@@ -104,8 +108,8 @@ static struct keras_value *mask_of_steps(struct builder *b, const struct keras_c
     json_t *value = json_object_get(call->layer->json, "mask_value");
     json_t *args = json_pack("[{s:i}]", "tensor", 0);
     (void)json_array_append_new(args, value ? json_incref(value) : json_real(0));
-    struct keras_value *differs =
-        build_operation(b, call->layer->path, "NotEqual", "differs", call->inputs, 1, json_object(), args);
+    struct keras_value *differs = build_operation(b, call->layer->path, "NotEqual", "differs", call->inputs, 1,
+                                                  json_object(), args);
     return differs ? build_operation(b, call->layer->path, "Any", "mask", &differs, 1,
                                      json_pack("{s:[i], s:b}", "axis", -1, "keepdims", 0),
                                      json_pack("[{s:i}]", "tensor", 0))
@@ -154,8 +158,9 @@ static int joined_mask(struct builder *b, const struct keras_call *call, struct 
         all = all && masks[i];
     }
     if (!all) {
-        findings_add(b->refusals, H5PT_UNSUPPORTED_MASK, call->layer->path, "mask",
-                     "The mask of tensors that are concatenated along this axis is supported for sequences that all have one");
+        findings_add(
+            b->refusals, H5PT_UNSUPPORTED_MASK, call->layer->path, "mask",
+            "The mask of tensors that are concatenated along this axis is supported for sequences that all have one");
         *ret = NULL;
         return 0;
     }

@@ -40,7 +40,8 @@ static void find_backend(struct builder *b, const struct keras_request *request,
     v->tensorflow = !backend || strcmp(backend, "tensorflow") == 0;
     if (v->major == 2 && !v->tensorflow && !v->theano)
         findings_add(b->refusals, H5PT_UNSUPPORTED_VERSION, "", "backend",
-                     "The file was written with the %.40s backend; what its layers compute there is not known", backend);
+                     "The file was written with the %.40s backend; what its layers compute there is not known",
+                     backend);
 }
 
 /* The version of the configuration and that of the weights, which can be older: old weights with a new architecture. Keras 3
@@ -115,7 +116,8 @@ static bool refuse_without_architecture(struct builder *b, const char *text)
 }
 
 int keras_model_read(const struct source *source, const struct keras_request *request, struct arena *arena,
-                     struct findings *refusals, struct findings *warnings, struct keras_model *ret, struct h5pt_error *err)
+                     struct findings *refusals, struct findings *warnings, struct keras_model *ret,
+                     struct h5pt_error *err)
 {
     struct h5pt_error local = H5PT_ERROR_INIT;
     *ret = (struct keras_model){.arena = arena};

@@ -20,8 +20,8 @@ bool network_is_ref(const json_t *value, struct network_ref *ret)
     }
     size_t n = json_array_size(value);
     const char *layer = json_string_value(json_array_get(value, 0));
-    if ((n != 3 && n != 4) || !layer || strcmp(layer, "_CONSTANT_VALUE") == 0 || !json_is_integer(json_array_get(value, 1)) ||
-        !json_is_integer(json_array_get(value, 2)))
+    if ((n != 3 && n != 4) || !layer || strcmp(layer, "_CONSTANT_VALUE") == 0 ||
+        !json_is_integer(json_array_get(value, 1)) || !json_is_integer(json_array_get(value, 2)))
         return false;
     ret->layer = layer;
     ret->node = json_integer_value(json_array_get(value, 1));
@@ -45,7 +45,8 @@ static int visit_object(const json_t *value, int (*visit)(void *, const struct n
         return -1;
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)value, key, item) {
+    json_object_foreach((json_t *)value, key, item)
+    {
         keys[i++] = key;
     }
     qsort(keys, n, sizeof *keys, compare_keys);
@@ -104,7 +105,8 @@ static const char *join_path(struct builder *b, const char *scope, const char *n
     return *scope ? arena_printf(b->arena, "%s/%s", scope, name) : name;
 }
 
-static struct keras_layer *layer_new(struct builder *b, const struct network *network, const struct network_layer *entry)
+static struct keras_layer *layer_new(struct builder *b, const struct network *network,
+                                     const struct network_layer *entry)
 {
     struct keras_layer *layer = ARENA_NEW(b->arena, struct keras_layer);
     const char *path = join_path(b, network->scope, entry->name);
@@ -144,8 +146,8 @@ static int read_layer(struct builder *b, struct network *network, const json_t *
     if (!name)
         name = json_string_value(json_object_get(config, "name"));
     if (!class_name || !(json_is_object(config) || json_is_array(config)))
-        return h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, network->name, "Entry %zu of the layers has no class or settings",
-                         position);
+        return h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, network->name,
+                         "Entry %zu of the layers has no class or settings", position);
     if (!name && !(name = arena_printf(b->arena, "layer_%zu", position)))
         return h5pt_fail_memory(b->err);
     *entry = (struct network_layer){.name = name, .class_name = class_name, .config = config, .node_count = 1};
@@ -154,7 +156,8 @@ static int read_layer(struct builder *b, struct network *network, const json_t *
         entry->node_count = json_array_size(entry->nodes);
     }
     if (json_object_get(network->index, name))
-        findings_add(b->refusals, H5PT_GRAPH_INVALID, name, "name", "Two layers of one model have the name \"%s\"", name);
+        findings_add(b->refusals, H5PT_GRAPH_INVALID, name, "name", "Two layers of one model have the name \"%s\"",
+                     name);
     if (json_object_set_new(network->index, name, json_integer((json_int_t)position)) < 0)
         return h5pt_fail_memory(b->err);
     if (is_model(class_name, config)) {
@@ -238,8 +241,10 @@ static void refuse_lost_indices(struct builder *b, const struct network_layer *e
 static int find_offsets(struct builder *b, struct network *network)
 {
     size_t n = network->layer_count;
-    struct reference_range inner = {network, ARENA_ARRAY(b->arena, long long, n + 1), ARENA_ARRAY(b->arena, long long, n + 1)};
-    struct reference_range outer = {network, ARENA_ARRAY(b->arena, long long, n + 1), ARENA_ARRAY(b->arena, long long, n + 1)};
+    struct reference_range inner = {network, ARENA_ARRAY(b->arena, long long, n + 1),
+                                    ARENA_ARRAY(b->arena, long long, n + 1)};
+    struct reference_range outer = {network, ARENA_ARRAY(b->arena, long long, n + 1),
+                                    ARENA_ARRAY(b->arena, long long, n + 1)};
     if (!inner.least || !inner.most || !outer.least || !outer.most)
         return h5pt_fail_memory(b->err);
     for (size_t i = 0; i < n; i++) {
@@ -254,7 +259,8 @@ static int find_offsets(struct builder *b, struct network *network)
         struct network_layer *entry = &network->layers[i];
         /* An architecture does not say which Keras 3 it is from; then a call that nobody refers to tells. */
         if (keras3 && entry->node_count > 1 &&
-            (b->model->version.minor == 2 || (b->model->version.minor == 0 && inner.most[i] <= 0 && outer.most[i] <= 0)))
+            (b->model->version.minor == 2 ||
+             (b->model->version.minor == 0 && inner.most[i] <= 0 && outer.most[i] <= 0)))
             refuse_lost_indices(b, entry);
         if (!entry->nested || entry->time_distributed)
             continue;
@@ -265,8 +271,8 @@ static int find_offsets(struct builder *b, struct network *network)
             continue;
         }
         entry->node_offset = guess_offset(inner.least[i], inner.most[i], entry->node_count, 0);
-        entry->output_node_offset =
-            guess_offset(outer.least[i], outer.most[i], entry->node_count, entry->nested->sequential ? 0 : 1);
+        entry->output_node_offset = guess_offset(outer.least[i], outer.most[i], entry->node_count,
+                                                 entry->nested->sequential ? 0 : 1);
     }
     return 0;
 }

@@ -17,8 +17,8 @@ struct network *time_distributed_read(struct builder *b, const json_t *entry, co
 {
     const json_t *config = json_object_get(entry, "config"), *layer = json_object_get(config, "layer");
     const json_t *trainable = json_object_get(config, "trainable");
-    json_t *model = json_pack("{s:s, s:{s:s, s:b, s:[O]}}", "class_name", "Sequential", "config", "name", name, "trainable",
-                              !json_is_false(trainable), "layers", layer);
+    json_t *model = json_pack("{s:s, s:{s:s, s:b, s:[O]}}", "class_name", "Sequential", "config", "name", name,
+                              "trainable", !json_is_false(trainable), "layers", layer);
     if (!json_is_object(layer)) {
         json_decref(model);
         h5pt_fail(b->err, H5PT_CONFIG_MALFORMED, name, "The TimeDistributed \"%s\" has no layer", name);
@@ -45,7 +45,8 @@ static bool honours_masks(const struct network *network)
     for (size_t i = 0; i < network->layer_count; i++) {
         const struct network_layer *entry = &network->layers[i];
         const struct layer_class *class = entry->nested ? NULL : layer_class_find(entry->class_name);
-        if (entry->nested ? honours_masks(entry->nested) : class && (class->flags & (LAYER_HONOURS_MASK | LAYER_TAKES_MASK)))
+        if (entry->nested ? honours_masks(entry->nested)
+                          : class && (class->flags & (LAYER_HONOURS_MASK | LAYER_TAKES_MASK)))
             return true;
     }
     return false;
@@ -87,8 +88,8 @@ static int mask_inside(struct builder *b, const struct network *network, struct 
 
 /* Output masks: Keras 3 hands on the mask of the input as it is; before, it is the mask of what is inside, step by step, and
  * where that has none the steps of which any part is valid. */
-static int mask_output(struct builder *b, const struct network *network, struct keras_value *x, struct keras_value *mask,
-                       struct keras_value *inside, struct keras_value *out)
+static int mask_output(struct builder *b, const struct network *network, struct keras_value *x,
+                       struct keras_value *mask, struct keras_value *inside, struct keras_value *out)
 {
     if (b->model->version.major >= 3) {
         out->masked = mask != NULL;

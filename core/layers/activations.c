@@ -32,10 +32,12 @@ static int check_softmax(struct layer_shape *s)
     const struct activation *a = s->config;
     /* Its sums lose their logarithm beside 1e9: weights of which all are hidden do not add up to 1. */
     if (!a->zeroes_masked && a->axis_count > 1)
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask", "A mask is supported along one axis only in this Keras");
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask",
+                         "A mask is supported along one axis only in this Keras");
     if (s->input_dtypes[mask] != DTYPE_BOOL || s->inputs[mask].rank != s->inputs[0].rank ||
         !shape_broadcast(&s->inputs[0], &s->inputs[mask], &both) || !shape_equal(&both, &s->inputs[0]))
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask", "The mask should be of type bool and have the shape of the input");
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask",
+                         "The mask should be of type bool and have the shape of the input");
     return 0;
 }
 

@@ -10,8 +10,8 @@
 #include "layers/variants.h"
 
 struct attention_config {
-    bool additive;  /* AdditiveAttention: the weight is inside the sum */
-    bool concat;    /* scores are sums of tanh, not products */
+    bool additive; /* AdditiveAttention: the weight is inside the sum */
+    bool concat;   /* scores are sums of tanh, not products */
     bool use_scale;
     bool causal;
 };
@@ -44,7 +44,8 @@ static void attention_call_read(const struct attention_config *c, const json_t *
         .key = layer_argument_tensor(json_array_get(list, json_array_size(list) > 2 ? 2 : 1)),
         .scores = json_is_true(layer_argument(arguments, -1, "return_attention_scores")),
     };
-    ret->masks = (struct attention_masks){.query = -1, .value = -1, .key = -1, .pairs = -1, .causal = c->causal || causal};
+    ret->masks = (struct attention_masks){
+        .query = -1, .value = -1, .key = -1, .pairs = -1, .causal = c->causal || causal};
     if (ret->value >= 0)
         ret->masks.value = layer_mask(mask_of, ret->value);
 }
@@ -72,20 +73,25 @@ static int attention_shape(struct layer_shape *s)
     struct attention_call a;
     bool flag;
     if (layer_check_arguments(s, 1, "inputs mask return_attention_scores use_causal_mask") < 0 ||
-        layer_argument_flag(s, "return_attention_scores", &flag) < 0 || layer_argument_flag(s, "use_causal_mask", &flag) < 0)
+        layer_argument_flag(s, "return_attention_scores", &flag) < 0 ||
+        layer_argument_flag(s, "use_causal_mask", &flag) < 0)
         return -1;
     attention_call_read(c, s->arguments, s->mask_of, &a);
     if (a.query < 0 || a.value < 0 || a.key < 0)
         return layer_shape_fail(s, "It takes a list of query, value and, perhaps, key");
     const struct shape *q = &s->inputs[a.query], *k = &s->inputs[a.key], *v = &s->inputs[a.value];
     if (q->rank != 3 || k->rank != 3 || v->rank != 3)
-        return layer_shape_fail(s, "Query, value and key need 3 dimensions, not %d, %d and %d", q->rank, v->rank, k->rank);
-    if (q->dims[2] >= 0 && k->dims[2] >= 0 && q->dims[2] != k->dims[2] && !(c->concat && (q->dims[2] == 1 || k->dims[2] == 1)))
-        return layer_shape_fail(s, "Query and key have %lld and %lld features", (long long)q->dims[2], (long long)k->dims[2]);
+        return layer_shape_fail(s, "Query, value and key need 3 dimensions, not %d, %d and %d", q->rank, v->rank,
+                                k->rank);
+    if (q->dims[2] >= 0 && k->dims[2] >= 0 && q->dims[2] != k->dims[2] &&
+        !(c->concat && (q->dims[2] == 1 || k->dims[2] == 1)))
+        return layer_shape_fail(s, "Query and key have %lld and %lld features", (long long)q->dims[2],
+                                (long long)k->dims[2]);
     if (c->concat && q->dims[2] != k->dims[2])
         return layer_shape_fail(s, "The features of query and key differ, or are not known");
     if (k->dims[1] >= 0 && v->dims[1] >= 0 && k->dims[1] != v->dims[1])
-        return layer_shape_fail(s, "Key and value have %lld and %lld steps", (long long)k->dims[1], (long long)v->dims[1]);
+        return layer_shape_fail(s, "Key and value have %lld and %lld steps", (long long)k->dims[1],
+                                (long long)v->dims[1]);
     for (int i = 0; i < 3; i++)
         if (s->input_dtypes[(const int[]){a.query, a.value, a.key}[i]] != DTYPE_F32)
             return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "Query, value and key need to be float32");
@@ -124,7 +130,8 @@ static double score(const struct layer_run *run, const float *q, const float *k,
 }
 
 /* One entry of the batch: scores becomes the weights. */
-static void attend(const struct layer_run *run, const struct attention_call *a, int64_t b, const bool *kept, float *scores)
+static void attend(const struct layer_run *run, const struct attention_call *a, int64_t b, const bool *kept,
+                   float *scores)
 {
     const struct tensor *q = run->inputs[a->query], *k = run->inputs[a->key], *v = run->inputs[a->value];
     int64_t t = q->shape.dims[1], s = k->shape.dims[1], width = q->shape.dims[2], out = v->shape.dims[2];
@@ -169,7 +176,8 @@ static int attention_reference(const struct layer_run *run)
 static struct lowered lower_sums(struct lowering *l, const struct keras_call *call, struct lowered q, struct lowered k)
 {
     const struct attention_config *c = call->layer->config;
-    const struct shape scalar = {.rank = 0}, features = lower_weight(call, "scale") ? lower_weight(call, "scale")->shape : scalar;
+    const struct shape scalar = {.rank = 0},
+                       features = lower_weight(call, "scale") ? lower_weight(call, "scale")->shape : scalar;
     struct layout layout = layout_keras(c->additive ? 1 : 0);
     struct lowered scale = {.id = -1};
     if (c->use_scale)
@@ -183,10 +191,18 @@ static struct lowered lower_sums(struct lowering *l, const struct keras_call *ca
     struct shape shape = lower_shape(l, x.id);
     shape.rank = 3;
     struct torch_attr dim = attr_int("dim", -1);
-    x.id = lower_node(l, call, &(struct node_spec){.op = TORCH_SUM, .input_count = 1, .inputs = &x.id, .attr_count = 1,
-                                                   .attrs = &dim, .shape = shape, .dtype = DTYPE_F32});
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_SUM,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .attr_count = 1,
+                                          .attrs = &dim,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
     x.layout = layout_keras(3);
-    return c->additive ? x : lower_binary(l, call, TORCH_MUL, x, lower_weight_value(l, call, "concat_score_weight", &scalar, &layout));
+    return c->additive ? x
+                       : lower_binary(l, call, TORCH_MUL, x,
+                                      lower_weight_value(l, call, "concat_score_weight", &scalar, &layout));
 }
 
 static int attention_layer_lower(struct lowering *l, const struct keras_call *call)

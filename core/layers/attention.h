@@ -29,8 +29,8 @@ bool attention_hides(const struct attention_masks *masks);
 
 /* For every pair of steps whether it counts, in *ret (owned by the caller): (batch, heads, T, S), where *ret_heads is 1 when all
  * heads are alike. NULL in *ret when nothing is hidden. */
-int attention_kept(const struct layer_run *run, const struct attention_masks *masks, int64_t batch, int64_t t, int64_t s,
-                   bool **ret, int64_t *ret_heads);
+int attention_kept(const struct layer_run *run, const struct attention_masks *masks, int64_t batch, int64_t t,
+                   int64_t s, bool **ret, int64_t *ret_heads);
 /* Scores to weights, in place, for one batch entry and head. `kept` is NULL or t x s. */
 void attention_weigh(float *scores, int64_t t, int64_t s, const bool *kept, enum attention_hiding hiding);
 /* x (rows, in) times a matrix (in, out) plus a bias, which may be NULL. LIMIT_EXCEEDED when a side does not fit BLAS. */
@@ -40,7 +40,7 @@ int attention_project(const struct layer_run *run, const float *x, int64_t rows,
 /* Query, key and value as torch values (…, steps, features) of equal rank. */
 struct attention_operands {
     struct lowered query, key, value;
-    double scale;           /* of the products */
+    double scale;                                /* of the products */
     struct lowered steps_of_query, steps_of_key; /* (batch, steps, …): where a band mask reads the sizes */
 };
 

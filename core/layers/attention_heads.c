@@ -17,8 +17,8 @@ static int64_t read_size(struct config_reader *reader, const char *key, int64_t 
     int64_t size = config_int(reader, key, absent);
     if (size >= 1 && size <= HEADS_MAX_SIZE)
         return size;
-    config_refuse(reader, H5PT_CONFIG_INVALID, key, "\"%s\" is %lld, but should be between 1 and %d", key, (long long)size,
-                  HEADS_MAX_SIZE);
+    config_refuse(reader, H5PT_CONFIG_INVALID, key, "\"%s\" is %lld, but should be between 1 and %d", key,
+                  (long long)size, HEADS_MAX_SIZE);
     return 1;
 }
 
@@ -43,8 +43,8 @@ static void read_alike(struct config_reader *reader, struct heads_config *c)
     c->output_rank = count > 0 ? count : 0;
     for (int i = 0; i < c->output_rank; i++)
         if (c->output_dims[i] < 1 || c->output_dims[i] > HEADS_MAX_SIZE)
-            config_refuse(reader, H5PT_CONFIG_INVALID, "output_shape", "The sizes in \"output_shape\" should be between 1 and %d",
-                          HEADS_MAX_SIZE);
+            config_refuse(reader, H5PT_CONFIG_INVALID, "output_shape",
+                          "The sizes in \"output_shape\" should be between 1 and %d", HEADS_MAX_SIZE);
     config_ignore(reader, "query_shape key_shape value_shape");
 }
 
@@ -104,7 +104,8 @@ static int explicit_or(const json_t *arguments, int position, const char *name, 
     return given >= 0 ? given : implicit;
 }
 
-bool heads_call_read(const struct heads_config *c, const json_t *arguments, const int *mask_of, int rank, struct heads_call *h)
+bool heads_call_read(const struct heads_config *c, const json_t *arguments, const int *mask_of, int rank,
+                     struct heads_call *h)
 {
     *h = (struct heads_call){.query = heads_query(arguments),
                              .value = layer_argument_tensor(layer_argument(arguments, 1, "value")),
@@ -144,8 +145,8 @@ static int check_call(struct layer_shape *s, const struct heads_config *c, const
 {
     const struct shape *q = &s->inputs[h->query], *k = &s->inputs[h->key], *v = &s->inputs[h->value];
     if (k->rank != h->rank || v->rank != h->rank || (c->grouped && h->rank != 3))
-        return layer_shape_fail(s, "Query, key and value have %d, %d and %d dimensions, which is not supported", q->rank, k->rank,
-                                v->rank);
+        return layer_shape_fail(s, "Query, key and value have %d, %d and %d dimensions, which is not supported",
+                                q->rank, k->rank, v->rank);
     for (int i = 1; i < h->rank - 1; i++)
         if (k->dims[i] >= 0 && v->dims[i] >= 0 && k->dims[i] != v->dims[i])
             return layer_shape_fail(s, "Key and value differ along axis %d", i);
@@ -159,12 +160,13 @@ static int check_call(struct layer_shape *s, const struct heads_config *c, const
         return 0;
     bool steps = h->masks.query >= 0 || h->masks.value >= 0 || h->masks.key >= 0 || h->masks.causal || h->masks.window;
     if (h->step_count != 1 || (steps && h->steps[0] != 1) || (steps && h->masks.pairs < 0 && h->rank > 4))
-        return layer_shape_fail(s, "Masks are supported where attention runs along the first axis behind the batch only");
+        return layer_shape_fail(s,
+                                "Masks are supported where attention runs along the first axis behind the batch only");
     /* Before Keras 3, a mask that stands alone is taken as a number. */
     enum dtype pairs = h->masks.pairs < 0 ? DTYPE_BOOL : s->input_dtypes[h->masks.pairs];
     if (pairs != DTYPE_BOOL && (pairs == DTYPE_F32 || (!c->keras3 && !steps)))
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "attention_mask", "An attention mask of type %s is not supported",
-                         dtype_name(pairs));
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "attention_mask",
+                         "An attention mask of type %s is not supported", dtype_name(pairs));
     return attention_check_masks(s, &h->masks, h->rank + 1);
 }
 
@@ -202,13 +204,15 @@ static int declare_weights(struct layer_shape *s, const struct heads_config *c, 
 static int heads_shape(struct layer_shape *s)
 {
     const struct heads_config *c = s->config;
-    static const char names[] = "query value key value_mask key_mask attention_mask return_attention_scores use_causal_mask";
-    static const char grouped[] =
-        "query value key query_mask value_mask key_mask attention_mask return_attention_scores use_causal_mask";
+    static const char
+        names[] = "query value key value_mask key_mask attention_mask return_attention_scores use_causal_mask";
+    static const char grouped
+        [] = "query value key query_mask value_mask key_mask attention_mask return_attention_scores use_causal_mask";
     struct heads_call h;
     bool flag;
     if (layer_check_arguments(s, 3, c->grouped ? grouped : names) < 0 ||
-        layer_argument_flag(s, "return_attention_scores", &flag) < 0 || layer_argument_flag(s, "use_causal_mask", &flag) < 0)
+        layer_argument_flag(s, "return_attention_scores", &flag) < 0 ||
+        layer_argument_flag(s, "use_causal_mask", &flag) < 0)
         return -1;
     int query = heads_query(s->arguments), rank = query < 0 ? 0 : s->inputs[query].rank;
     if (!heads_call_read(c, s->arguments, s->mask_of, rank, &h))
@@ -257,14 +261,15 @@ static int64_t rows_of(const struct tensor *x)
 }
 
 /* (rows, heads · width), owned by the caller; NULL after an error. */
-static float *project(const struct layer_run *run, const struct tensor *x, const char *kernel, const char *bias, int64_t width)
+static float *project(const struct layer_run *run, const struct tensor *x, const char *kernel, const char *bias,
+                      int64_t width)
 {
     int64_t rows = rows_of(x);
     float *y = malloc((size_t)(rows * width + 1) * sizeof *y);
     if (!y)
         h5pt_fail_memory(run->err);
-    else if (attention_project(run, x->data, rows, weight_of(run, kernel), weight_of(run, bias), x->shape.dims[x->shape.rank - 1],
-                               width, y) < 0) {
+    else if (attention_project(run, x->data, rows, weight_of(run, kernel), weight_of(run, bias),
+                               x->shape.dims[x->shape.rank - 1], width, y) < 0) {
         free(y);
         y = NULL;
     }
@@ -273,7 +278,8 @@ static float *project(const struct layer_run *run, const struct tensor *x, const
 
 /* The rows (of a tensor in row-major order without its last axis) that one group attends among: `group` counts through batch
  * and others, the rows run through the steps. */
-static void rows_of_group(const struct heads_call *h, const struct shape *shape, int64_t group, int64_t count, int64_t *rows)
+static void rows_of_group(const struct heads_call *h, const struct shape *shape, int64_t group, int64_t count,
+                          int64_t *rows)
 {
     int64_t stride[SHAPE_MAX_RANK], first = 0, step = 1;
     for (int i = h->rank - 2; i >= 0; i--) {

@@ -26,12 +26,14 @@ struct heads_call {
     struct attention_masks masks;
     enum attention_hiding hiding;
     int rank;
-    int step_count, other_count; /* axes that steps run along, in order; the ones between batch and features that they do not */
+    int step_count,
+        other_count; /* axes that steps run along, in order; the ones between batch and features that they do not */
     int steps[SHAPE_MAX_RANK], others[SHAPE_MAX_RANK];
 };
 
 /* From the arguments of a call whose query has this rank. False when the axes or the tensors are not there. */
-bool heads_call_read(const struct heads_config *c, const json_t *arguments, const int *mask_of, int rank, struct heads_call *ret);
+bool heads_call_read(const struct heads_config *c, const json_t *arguments, const int *mask_of, int rank,
+                     struct heads_call *ret);
 /* The order of the axes in which heads work, for a value of (batch, axes of the inputs …, heads, features), into
  * `axes`: batch, others, heads, steps, features. */
 void heads_order(const struct heads_call *h, int axes[SHAPE_MAX_RANK]);

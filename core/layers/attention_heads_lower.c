@@ -8,8 +8,8 @@
 #include "layers/compose.h"
 
 /* x times the kernel `<name>/kernel`, whose first `in_axes` axes are the features of x; the others become one axis. */
-static struct lowered lower_linear(struct lowering *l, const struct keras_call *call, struct lowered x, const char *name,
-                                   const char *kernel, const char *bias, int in_axes)
+static struct lowered lower_linear(struct lowering *l, const struct keras_call *call, struct lowered x,
+                                   const char *name, const char *kernel, const char *bias, int in_axes)
 {
     const struct shape *shape = &lower_weight(call, kernel)->shape;
     int64_t in = 1, out = 1;
@@ -23,21 +23,23 @@ static struct lowered lower_linear(struct lowering *l, const struct keras_call *
         struct rearrangement flat = rearrange_as_is(&(struct shape){.rank = 1, .dims = {out}});
         parameters[1] = lower_parameter(l, call, module, "bias", bias, &flat);
     }
-    struct torch_attr attrs[] = {attr_int("in_features", in), attr_int("out_features", out), attr_bool("bias", has_bias)};
+    struct torch_attr attrs[] = {attr_int("in_features", in), attr_int("out_features", out),
+                                 attr_bool("bias", has_bias)};
     struct shape result = lower_shape(l, x.id);
     if (x.id < 0)
         return x;
     result.dims[result.rank - 1] = out;
-    x.id = lower_node(l, call, &(struct node_spec){.op = TORCH_LINEAR,
-                                                   .module = module,
-                                                   .input_count = 1,
-                                                   .inputs = &x.id,
-                                                   .parameter_count = has_bias ? 2 : 1,
-                                                   .parameters = parameters,
-                                                   .attr_count = 3,
-                                                   .attrs = attrs,
-                                                   .shape = result,
-                                                   .dtype = DTYPE_F32});
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_LINEAR,
+                                          .module = module,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .parameter_count = has_bias ? 2 : 1,
+                                          .parameters = parameters,
+                                          .attr_count = 3,
+                                          .attrs = attrs,
+                                          .shape = result,
+                                          .dtype = DTYPE_F32});
     return x;
 }
 
@@ -50,20 +52,27 @@ static struct lowered flatten(struct lowering *l, const struct keras_call *call,
         return x;
     for (int i = axis; i < axis + count; i++)
         size = size < 0 || shape.dims[i] < 0 ? DIM_UNKNOWN : size * shape.dims[i];
-    struct torch_attr attrs[] = {attr_int("start_dim", axis - shape.rank), attr_int("end_dim", axis + count - 1 - shape.rank)};
+    struct torch_attr attrs[] = {attr_int("start_dim", axis - shape.rank),
+                                 attr_int("end_dim", axis + count - 1 - shape.rank)};
     shape.rank -= count - 1;
     shape.dims[axis] = size;
     for (int i = axis + 1; i < shape.rank; i++)
         shape.dims[i] = lower_shape(l, x.id).dims[i + count - 1];
-    x.id = lower_node(l, call, &(struct node_spec){.op = TORCH_FLATTEN, .input_count = 1, .inputs = &x.id, .attr_count = 2,
-                                                   .attrs = attrs, .shape = shape, .dtype = DTYPE_F32});
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_FLATTEN,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .attr_count = 2,
+                                          .attrs = attrs,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
     x.layout = layout_keras(shape.rank);
     return x;
 }
 
 /* x with axis `axis` as several of these sizes, of which one may be unknown. */
-static struct lowered unflatten(struct lowering *l, const struct keras_call *call, struct lowered x, int axis, int count,
-                                const int64_t *sizes)
+static struct lowered unflatten(struct lowering *l, const struct keras_call *call, struct lowered x, int axis,
+                                int count, const int64_t *sizes)
 {
     struct shape old = lower_shape(l, x.id), shape = old;
     int64_t written[SHAPE_MAX_RANK];
@@ -82,15 +91,21 @@ static struct lowered unflatten(struct lowering *l, const struct keras_call *cal
         return (struct lowered){.id = -1};
     }
     struct torch_attr attrs[] = {attr_int("dim", axis - old.rank), attr_list(l, "unflattened_size", count, written)};
-    x.id = lower_node(l, call, &(struct node_spec){.op = TORCH_UNFLATTEN, .input_count = 1, .inputs = &x.id, .attr_count = 2,
-                                                   .attrs = attrs, .shape = shape, .dtype = DTYPE_F32});
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_UNFLATTEN,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .attr_count = 2,
+                                          .attrs = attrs,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
     x.layout = layout_keras(shape.rank);
     return x;
 }
 
 /* (batch, …, heads · width) → (batch, others, heads, steps, width), several axes of steps as one. */
-static struct lowered split_heads(struct lowering *l, const struct keras_call *call, const struct heads_call *h, struct lowered x,
-                                  int64_t heads, int64_t width)
+static struct lowered split_heads(struct lowering *l, const struct keras_call *call, const struct heads_call *h,
+                                  struct lowered x, int64_t heads, int64_t width)
 {
     int axes[SHAPE_MAX_RANK];
     heads_order(h, axes);
@@ -99,8 +114,8 @@ static struct lowered split_heads(struct lowering *l, const struct keras_call *c
 }
 
 /* The way back. `query` tells the sizes. */
-static struct lowered merge_heads(struct lowering *l, const struct keras_call *call, const struct heads_call *h, struct lowered x,
-                                  const struct shape *query)
+static struct lowered merge_heads(struct lowering *l, const struct keras_call *call, const struct heads_call *h,
+                                  struct lowered x, const struct shape *query)
 {
     int axes[SHAPE_MAX_RANK], back[SHAPE_MAX_RANK];
     int64_t sizes[SHAPE_MAX_RANK];
@@ -114,20 +129,28 @@ static struct lowered merge_heads(struct lowering *l, const struct keras_call *c
 }
 
 /* Each head of key or value for all the heads of the query that share it. */
-static struct lowered repeat_heads(struct lowering *l, const struct keras_call *call, const struct heads_config *c, struct lowered x)
+static struct lowered repeat_heads(struct lowering *l, const struct keras_call *call, const struct heads_config *c,
+                                   struct lowered x)
 {
     struct shape shape = lower_shape(l, x.id);
     if (c->heads == c->key_heads || x.id < 0)
         return x;
     struct torch_attr attrs[] = {attr_int("repeats", c->heads / c->key_heads), attr_int("dim", 1)};
     shape.dims[1] = c->heads;
-    x.id = lower_node(l, call, &(struct node_spec){.op = TORCH_REPEAT_INTERLEAVE, .input_count = 1, .inputs = &x.id,
-                                                   .attr_count = 2, .attrs = attrs, .shape = shape, .dtype = DTYPE_F32});
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_REPEAT_INTERLEAVE,
+                                          .input_count = 1,
+                                          .inputs = &x.id,
+                                          .attr_count = 2,
+                                          .attrs = attrs,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
     return x;
 }
 
 /* The weights as Keras returns them: with the axes of steps told apart. */
-static struct lowered split_scores(struct lowering *l, const struct keras_call *call, const struct heads_call *h, struct lowered x)
+static struct lowered split_scores(struct lowering *l, const struct keras_call *call, const struct heads_call *h,
+                                   struct lowered x)
 {
     const int64_t *sizes = call->outputs[1]->shape.dims + 2 + h->other_count;
     x = unflatten(l, call, x, 3 + h->other_count, h->step_count, sizes + h->step_count);
@@ -138,7 +161,8 @@ int heads_lower(struct lowering *l, const struct keras_call *call)
 {
     const struct heads_config *c = call->layer->config;
     struct heads_call h;
-    (void)heads_call_read(c, call->arguments, call->mask_of, call->inputs[heads_query(call->arguments)]->shape.rank, &h);
+    (void)heads_call_read(c, call->arguments, call->mask_of, call->inputs[heads_query(call->arguments)]->shape.rank,
+                          &h);
     struct lowered q = lower_input_keras(l, call, h.query), k = lower_input_keras(l, call, h.key);
     struct lowered v = lower_input_keras(l, call, h.value), weights;
     struct shape query = lower_shape(l, q.id);
@@ -149,7 +173,8 @@ int heads_lower(struct lowering *l, const struct keras_call *call)
     o.key = repeat_heads(l, call, c, split_heads(l, call, &h, o.key, c->key_heads, c->key_dim));
     o.value = lower_linear(l, call, v, "value", "value/kernel", "value/bias", 1);
     o.value = repeat_heads(l, call, c, split_heads(l, call, &h, o.value, c->key_heads, c->value_dim));
-    struct lowered y = attention_lower(l, call, &o, &h.masks, h.hiding, (struct lowered){.id = -1}, h.scores ? &weights : NULL);
+    struct lowered y = attention_lower(l, call, &o, &h.masks, h.hiding, (struct lowered){.id = -1},
+                                       h.scores ? &weights : NULL);
     y = merge_heads(l, call, &h, y, &query);
     if (c->use_gate) {
         struct lowered gate = lower_linear(l, call, q, "gate", "gate/kernel", "gate/bias", 1);

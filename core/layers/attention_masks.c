@@ -13,7 +13,8 @@ static const double least = -2.372671e38;
 
 bool attention_hides(const struct attention_masks *masks)
 {
-    return masks->query >= 0 || masks->value >= 0 || masks->key >= 0 || masks->pairs >= 0 || masks->causal || masks->window > 0;
+    return masks->query >= 0 || masks->value >= 0 || masks->key >= 0 || masks->pairs >= 0 || masks->causal ||
+           masks->window > 0;
 }
 
 int attention_check_masks(struct layer_shape *s, const struct attention_masks *masks, int scores)
@@ -55,8 +56,8 @@ static bool step_kept(const struct layer_run *run, int input, int64_t b, int64_t
     return !mask || mask->data[b * mask->shape.dims[1] + step] != 0;
 }
 
-int attention_kept(const struct layer_run *run, const struct attention_masks *masks, int64_t batch, int64_t t, int64_t s,
-                   bool **ret, int64_t *ret_heads)
+int attention_kept(const struct layer_run *run, const struct attention_masks *masks, int64_t batch, int64_t t,
+                   int64_t s, bool **ret, int64_t *ret_heads)
 {
     const struct tensor *pairs = masks->pairs < 0 ? NULL : run->inputs[masks->pairs];
     int64_t heads = pairs && pairs->shape.rank == 4 ? pairs->shape.dims[1] : 1, count;
@@ -71,8 +72,8 @@ int attention_kept(const struct layer_run *run, const struct attention_masks *ma
     for (int64_t n = 0; n < count; n++) {
         int64_t j = n % s, i = n / s % t, h = n / s / t % heads, b = n / s / t / heads, apart = i > j ? i - j : j - i;
         kept[n] = step_kept(run, masks->query, b, i) && step_kept(run, masks->value, b, j) &&
-                  step_kept(run, masks->key, b, j) && (!pairs || pair_kept(pairs, b, h, i, j)) && (!masks->causal || j <= i) &&
-                  (!masks->window || apart < masks->window);
+                  step_kept(run, masks->key, b, j) && (!pairs || pair_kept(pairs, b, h, i, j)) &&
+                  (!masks->causal || j <= i) && (!masks->window || apart < masks->window);
     }
     *ret = kept;
     return 0;
@@ -108,8 +109,8 @@ int attention_project(const struct layer_run *run, const float *x, int64_t rows,
         for (int64_t j = 0; j < out; j++)
             y[row * out + j] = bias ? bias->data[j] : 0;
     if (rows && in && out)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)out, (int)in, 1, x, (int)in, kernel->data,
-                    (int)out, 1, y, (int)out);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)out, (int)in, 1, x, (int)in,
+                    kernel->data, (int)out, 1, y, (int)out);
     return 0;
 }
 
@@ -127,10 +128,15 @@ struct lowered attention_permute(struct lowering *l, const struct keras_call *ca
     if (same || x.id < 0)
         return x;
     struct torch_attr attr = attr_list(l, "dims", in.rank, dims);
-    return (struct lowered){
-        .id = lower_node(l, call, &(struct node_spec){.op = TORCH_PERMUTE, .input_count = 1, .inputs = &x.id, .attr_count = 1,
-                                                      .attrs = &attr, .shape = out, .dtype = DTYPE_F32}),
-        .layout = layout_keras(in.rank)};
+    return (struct lowered){.id = lower_node(l, call,
+                                             &(struct node_spec){.op = TORCH_PERMUTE,
+                                                                 .input_count = 1,
+                                                                 .inputs = &x.id,
+                                                                 .attr_count = 1,
+                                                                 .attrs = &attr,
+                                                                 .shape = out,
+                                                                 .dtype = DTYPE_F32}),
+                            .layout = layout_keras(in.rank)};
 }
 
 /* x and y, where x may not be there yet (id -1). */
@@ -150,13 +156,14 @@ static struct lowered lower_band(struct lowering *l, const struct keras_call *ca
     if (masks->causal || masks->window)
         attrs[count++] = attr_int("after", masks->causal ? 0 : masks->window - 1);
     return (struct lowered){
-        .id = lower_node(l, call, &(struct node_spec){.op = TORCH_BAND_MASK,
-                                                      .input_count = 2,
-                                                      .inputs = (const int[]){o->steps_of_query.id, o->steps_of_key.id},
-                                                      .attr_count = count,
-                                                      .attrs = attrs,
-                                                      .shape = {.rank = 2, .dims = {q.dims[1], k.dims[1]}},
-                                                      .dtype = DTYPE_BOOL}),
+        .id = lower_node(l, call,
+                         &(struct node_spec){.op = TORCH_BAND_MASK,
+                                             .input_count = 2,
+                                             .inputs = (const int[]){o->steps_of_query.id, o->steps_of_key.id},
+                                             .attr_count = count,
+                                             .attrs = attrs,
+                                             .shape = {.rank = 2, .dims = {q.dims[1], k.dims[1]}},
+                                             .dtype = DTYPE_BOOL}),
         .layout = layout_keras(2)};
 }
 
@@ -184,21 +191,24 @@ static struct lowered lower_kept(struct lowering *l, const struct keras_call *ca
     return kept;
 }
 
-static struct lowered lower_matmul(struct lowering *l, const struct keras_call *call, struct lowered x, struct lowered y)
+static struct lowered lower_matmul(struct lowering *l, const struct keras_call *call, struct lowered x,
+                                   struct lowered y)
 {
     struct shape shape = lower_shape(l, x.id), other = lower_shape(l, y.id);
     if (x.id < 0 || y.id < 0)
         return (struct lowered){.id = -1};
     shape.dims[shape.rank - 1] = other.dims[other.rank - 1];
-    x.id = lower_node(l, call, &(struct node_spec){.op = TORCH_MATMUL,
-                                                   .input_count = 2,
-                                                   .inputs = (const int[]){x.id, y.id},
-                                                   .shape = shape,
-                                                   .dtype = DTYPE_F32});
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_MATMUL,
+                                          .input_count = 2,
+                                          .inputs = (const int[]){x.id, y.id},
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
     return x;
 }
 
-static struct lowered lower_products(struct lowering *l, const struct keras_call *call, const struct attention_operands *o)
+static struct lowered lower_products(struct lowering *l, const struct keras_call *call,
+                                     const struct attention_operands *o)
 {
     int axes[SHAPE_MAX_RANK], rank = lower_shape(l, o->key.id).rank;
     for (int i = 0; i < rank; i++)
@@ -221,13 +231,14 @@ static struct lowered lower_fused(struct lowering *l, const struct keras_call *c
     double usual = 1 / sqrt((double)shape.dims[shape.rank - 1]);
     shape.dims[shape.rank - 1] = value.dims[value.rank - 1];
     struct lowered y = o->query;
-    y.id = lower_node(l, call, &(struct node_spec){.op = TORCH_SCALED_DOT_PRODUCT_ATTENTION,
-                                                   .input_count = count,
-                                                   .inputs = inputs,
-                                                   .attr_count = fabs(usual - o->scale) < 1e-12 ? 1 : 2,
-                                                   .attrs = attrs,
-                                                   .shape = shape,
-                                                   .dtype = DTYPE_F32});
+    y.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_SCALED_DOT_PRODUCT_ATTENTION,
+                                          .input_count = count,
+                                          .inputs = inputs,
+                                          .attr_count = fabs(usual - o->scale) < 1e-12 ? 1 : 2,
+                                          .attrs = attrs,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
     return y;
 }
 

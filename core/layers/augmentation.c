@@ -8,10 +8,12 @@
 #include "layers/lower.h"
 
 /* What they do in training. */
-static const char training_settings[] =
-    "data_format seed factor fill_mode fill_value interpolation height_factor width_factor mode value_range scale x_factor "
-    "y_factor kernel_size sigma brightness_factor contrast_factor saturation_factor hue_factor num_chains chain_depth all_ops "
-    "alpha num_ops bins addition_factor threshold_factor max_number bounding_box_format";
+static const char
+    training_settings[] = "data_format seed factor fill_mode fill_value interpolation height_factor width_factor mode "
+                          "value_range scale x_factor "
+                          "y_factor kernel_size sigma brightness_factor contrast_factor saturation_factor hue_factor "
+                          "num_chains chain_depth all_ops "
+                          "alpha num_ops bins addition_factor threshold_factor max_number bounding_box_format";
 
 struct augmentation_config {
     int unused;

@@ -22,7 +22,8 @@ static void auto_contrast_read(struct config_reader *reader, void *config, int v
     if (count < 0)
         return;
     if (count != 2 || range[0] >= range[1]) {
-        config_refuse(reader, H5PT_CONFIG_INVALID, "value_range", "\"value_range\" must be two numbers in ascending order");
+        config_refuse(reader, H5PT_CONFIG_INVALID, "value_range",
+                      "\"value_range\" must be two numbers in ascending order");
         return;
     }
     c->low = range[0];
@@ -63,7 +64,8 @@ static int auto_contrast_reference(const struct layer_run *run)
     int64_t count = dims[1] * dims[2], step = dims[3];
     for (int64_t b = 0; b < dims[0]; b++)
         for (int64_t k = 0; k < step; k++)
-            stretch(run->config, x->data + b * count * step + k, run->outputs[0]->data + b * count * step + k, count, step);
+            stretch(run->config, x->data + b * count * step + k, run->outputs[0]->data + b * count * step + k, count,
+                    step);
     return 0;
 }
 

@@ -38,7 +38,8 @@ static int category_shape(struct layer_shape *s)
     const struct category_config *c = s->config;
     int weights = count_weights(s->arguments);
     if (s->input_count != (weights >= 0 ? 2 : 1) || weights == 0)
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "args", "It takes a tensor of indices, and count_weights");
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "args",
+                         "It takes a tensor of indices, and count_weights");
     if (weights > 0 && c->encoding.mode != ENCODING_COUNT)
         return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "count_weights",
                          "count_weights has a meaning in the output mode \"count\" only");
@@ -98,7 +99,8 @@ static void read_boundaries(struct config_reader *reader, struct discretization_
     if (c->adapted && reader->version.major >= 3)
         config_refuse(reader, H5PT_CONFIG_INVALID, "bin_boundaries", "The layer has no boundaries: it was not adapted");
     else if (c->adapted && (c->bins < 1 || c->bins > 1 << 20))
-        config_refuse(reader, H5PT_CONFIG_INVALID, "num_bins", "Neither bin_boundaries nor a sensible num_bins is there");
+        config_refuse(reader, H5PT_CONFIG_INVALID, "num_bins",
+                      "Neither bin_boundaries nor a sensible num_bins is there");
     for (int i = 0; copy && i < count; i++) {
         copy[i] = (float)values[i];
         if (i && copy[i] < copy[i - 1])

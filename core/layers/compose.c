@@ -67,8 +67,8 @@ struct lowered lower_normalize(struct lowering *l, const struct keras_call *call
     return lower_pointwise(l, call, x, TORCH_NORMALIZE, NULL, 3, attrs);
 }
 
-struct lowered lower_where_number(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
-                           double otherwise)
+struct lowered lower_where_number(struct lowering *l, const struct keras_call *call, struct lowered condition,
+                                  struct lowered x, double otherwise)
 {
     bool numbers = x.id < 0;
     struct torch_attr attrs[] = {attr_float("otherwise", otherwise), attr_float("value", 0)};
@@ -181,8 +181,9 @@ struct lowered lower_constant_ids(struct lowering *l, const struct keras_call *c
     return parameter_value(l, call, module, parameter, shape, &layout, DTYPE_I64);
 }
 
-struct lowered lower_linear_module(struct lowering *l, const struct keras_call *call, const char *module, struct lowered x,
-                            const char *kernel, const struct rearrangement *weight, const char *bias)
+struct lowered lower_linear_module(struct lowering *l, const struct keras_call *call, const char *module,
+                                   struct lowered x, const char *kernel, const struct rearrangement *weight,
+                                   const char *bias)
 {
     int parameters[2], count = 0;
     int64_t outputs = weight->shape.dims[0], inputs = weight->shape.dims[1];

@@ -20,8 +20,8 @@ struct lowered lower_normalize(struct lowering *l, const struct keras_call *call
 /* x as this type; nothing is added when it has it. */
 struct lowered lower_cast(struct lowering *l, const struct keras_call *call, struct lowered x, enum dtype dtype);
 /* torch.where(condition, x, otherwise); with an x of id -1: torch.where(condition, 0, otherwise). */
-struct lowered lower_where_number(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
-                           double otherwise);
+struct lowered lower_where_number(struct lowering *l, const struct keras_call *call, struct lowered condition,
+                                  struct lowered x, double otherwise);
 /* x with an axis of size 1 before torch axis `dim`; the result counts as Keras order. */
 struct lowered lower_unsqueeze(struct lowering *l, const struct keras_call *call, struct lowered x, int dim);
 /* x in the type that the layer computes in. */
@@ -40,8 +40,9 @@ struct lowered lower_constant_ids(struct lowering *l, const struct keras_call *c
                                   const struct shape *shape, const float *values);
 /* nn.Linear `module` over the last axis of x: its weight (outputs, inputs) from slot `kernel` rearranged so, its bias from slot `bias`,
  * whatever the shape of that (NULL: none). The result is in Keras order. */
-struct lowered lower_linear_module(struct lowering *l, const struct keras_call *call, const char *module, struct lowered x,
-                            const char *kernel, const struct rearrangement *weight, const char *bias);
+struct lowered lower_linear_module(struct lowering *l, const struct keras_call *call, const char *module,
+                                   struct lowered x, const char *kernel, const struct rearrangement *weight,
+                                   const char *bias);
 
 /* A constant vector for a module's parameter that Keras does not have: 1 for weight, 0 for bias. */
 int lower_fill(struct lowering *l, const struct keras_call *call, const char *module, const char *name,

@@ -88,7 +88,8 @@ struct rearrangement conv_rearrange(const struct keras_call *call, const char *s
     return rearrange_axes(shape, axes);
 }
 
-static int constant_kernel(struct lowering *l, const struct keras_call *call, const char *name, const struct conv_module *module)
+static int constant_kernel(struct lowering *l, const struct keras_call *call, const char *name,
+                           const struct conv_module *module)
 {
     const struct tensor *kernel = module->constant;
     int rank = kernel->shape.rank - 2, axes[SHAPE_MAX_RANK] = {rank + 1, rank};

@@ -43,9 +43,10 @@ struct conv_module {
     const char *suffix; /* of the module name, or NULL */
     const char *kernel; /* slot of its weight */
     struct rearrangement weight;
-    const struct tensor *constant; /* the kernel when it is no weight: (taps…, a, b), or already rearranged when `arranged` */
+    const struct tensor
+        *constant; /* the kernel when it is no weight: (taps…, a, b), or already rearranged when `arranged` */
     bool arranged;
-    bool bias; /* takes the layer's bias */
+    bool bias;             /* takes the layer's bias */
     const char *bias_slot; /* NULL: "bias" */
     int64_t in_channels, out_channels, groups;
 };

@@ -91,8 +91,8 @@ static int check_output_size(struct layer_shape *s, int i)
     int64_t needed = window->padding == SPATIAL_VALID ? extent : 1;
     if (out >= needed && (out - needed) / window->stride[i] + 1 == n)
         return 0;
-    return layer_shape_fail(s, "\"output_shape\" asks for %lld cells, which %lld cells of input do not give", (long long)out,
-                            (long long)n);
+    return layer_shape_fail(s, "\"output_shape\" asks for %lld cells, which %lld cells of input do not give",
+                            (long long)out, (long long)n);
 }
 
 static int shape_transpose(struct layer_shape *s)

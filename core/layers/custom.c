@@ -120,8 +120,8 @@ static struct lowered plain_input(struct lowering *l, const struct keras_call *c
     return x.id >= 0 && (x.layout.flat_rank || call->layer->call_count > 1) ? lower_input_keras(l, call, 0) : x;
 }
 
-static struct lowered axis_weight(struct lowering *l, const struct keras_call *call, const char *slot, int axis, int64_t size,
-                                  const struct layout *layout)
+static struct lowered axis_weight(struct lowering *l, const struct keras_call *call, const char *slot, int axis,
+                                  int64_t size, const struct layout *layout)
 {
     struct shape shape = {.rank = layout->rank};
     for (int i = 0; i < shape.rank; i++)
@@ -225,7 +225,8 @@ static int instance_norm_reference(const struct layer_run *run)
         int64_t at = i / channels * sample + i % channels * inner;
         float gamma = c->scale ? run->weights[0]->data[i % channels] : 1;
         float beta = c->center ? run->weights[c->scale ? 1 : 0]->data[i % channels] : 0;
-        normalise(c, run->inputs[0]->data + at, run->outputs[0]->data + at, outer, channels * inner, inner, gamma, beta);
+        normalise(c, run->inputs[0]->data + at, run->outputs[0]->data + at, outer, channels * inner, inner, gamma,
+                  beta);
     }
     return 0;
 }
@@ -233,7 +234,8 @@ static int instance_norm_reference(const struct layer_run *run)
 static int instance_norm_lower(struct lowering *l, const struct keras_call *call)
 {
     const struct instance_norm_config *c = call->layer->config;
-    int rank = call->inputs[0]->shape.rank, axis = c->whole ? 0 : axis_resolve(c->axis, rank), axes[SHAPE_MAX_RANK], count = 0;
+    int rank = call->inputs[0]->shape.rank, axis = c->whole ? 0 : axis_resolve(c->axis, rank), axes[SHAPE_MAX_RANK],
+        count = 0;
     int64_t size = c->whole ? 1 : call->inputs[0]->shape.dims[axis];
     for (int i = 1; i < rank; i++)
         if (i != axis)

@@ -73,17 +73,17 @@ static int parametric_reference(const struct layer_run *run)
     for (int64_t i = 0; i < x->count; i++, walk_next(&walk)) {
         int64_t k = walk.offset;
         double v = (double)x->data[i];
-        run->outputs[0]->data[i] =
-            c->variant == PARAMETRIC_SOFTPLUS
-                ? (float)((double)w[0]->data[k] * softplus((double)w[1]->data[k] * v))
-                : (float)srelu(v, (double)w[0]->data[k], (double)w[1]->data[k], (double)w[2]->data[k],
-                               (double)w[3]->data[k], c->theano);
+        run->outputs[0]->data[i] = c->variant == PARAMETRIC_SOFTPLUS
+                                       ? (float)((double)w[0]->data[k] * softplus((double)w[1]->data[k] * v))
+                                       : (float)srelu(v, (double)w[0]->data[k], (double)w[1]->data[k],
+                                                      (double)w[2]->data[k], (double)w[3]->data[k], c->theano);
     }
     return 0;
 }
 
 /* A weight as a parameter of the model, in the layout of x. */
-static struct lowered weight_value(struct lowering *l, const struct keras_call *call, const char *slot, const struct lowered *x)
+static struct lowered weight_value(struct lowering *l, const struct keras_call *call, const char *slot,
+                                   const struct lowered *x)
 {
     struct shape shape = {.rank = x->layout.rank, .dims = {1}};
     const struct shape *weight = &lower_weight(call, slot)->shape;

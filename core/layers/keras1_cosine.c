@@ -29,7 +29,8 @@ static int cosine_shape(struct layer_shape *s)
         return h5pt_fail(s->err, H5PT_UNSUPPORTED_CONFIG, "mode",
                          "The cosine is supported between samples of features only (rank 2, axis 1)");
     if (x->dims[1] != DIM_UNKNOWN && y->dims[1] != DIM_UNKNOWN && x->dims[1] != y->dims[1])
-        return layer_shape_fail(s, "The samples have %lld and %lld features", (long long)x->dims[1], (long long)y->dims[1]);
+        return layer_shape_fail(s, "The samples have %lld and %lld features", (long long)x->dims[1],
+                                (long long)y->dims[1]);
     s->outputs[0] = shape_of(3, (const int64_t[]){x->dims[0], 1, 1});
     return 0;
 }

@@ -67,7 +67,8 @@ static int maxout_reference(const struct layer_run *run)
     for (int64_t n = 0; n < x->shape.dims[0]; n++)
         for (int64_t k = 0; k < c->features; k++) {
             float *y = out->data + n * c->units;
-            multiply_row(x->data + n * in, w->data + k * in * c->units, b ? b->data + k * c->units : NULL, in, c->units, row);
+            multiply_row(x->data + n * in, w->data + k * in * c->units, b ? b->data + k * c->units : NULL, in, c->units,
+                         row);
             for (int64_t j = 0; j < c->units; j++)
                 y[j] = k == 0 || (float)row[j] > y[j] || isnan(row[j]) ? (float)row[j] : y[j];
         }
@@ -169,10 +170,11 @@ static int highway_lower(struct lowering *l, const struct keras_call *call)
     const struct highway_config *c = call->layer->config;
     struct rearrangement weight = rearrange_axes(&lower_weight(call, "W")->shape, (const int[]){1, 0});
     struct lowered x = lower_input_keras(l, call, 0);
-    struct lowered y = lower_linear_module(l, call, lower_module(l, call, NULL), x, "W", &weight, c->use_bias ? "b" : NULL);
+    struct lowered y = lower_linear_module(l, call, lower_module(l, call, NULL), x, "W", &weight,
+                                           c->use_bias ? "b" : NULL);
     y = activation_lower(l, call, &c->activation, y, NULL);
-    struct lowered t =
-        lower_linear_module(l, call, lower_module(l, call, "carry"), x, "W_carry", &weight, c->use_bias ? "b_carry" : NULL);
+    struct lowered t = lower_linear_module(l, call, lower_module(l, call, "carry"), x, "W_carry", &weight,
+                                           c->use_bias ? "b_carry" : NULL);
     t = lower_pointwise(l, call, t, TORCH_SIGMOID, NULL, 0, NULL);
     struct lowered kept = lower_scalar(l, call, TORCH_MUL_SCALAR, t, -1);
     kept = lower_scalar(l, call, TORCH_ADD_SCALAR, kept, 1);

@@ -51,8 +51,8 @@ static int sample_norm_reference(const struct layer_run *run)
             variance += pow((double)x->data[row + i] - mean, 2) / (double)n;
         double scale = sqrt(variance + c->epsilon) + c->epsilon;
         for (int64_t i = 0; i < n; i++)
-            run->outputs[0]->data[row + i] =
-                (float)((double)gamma[i] * ((double)x->data[row + i] - mean) / scale + (double)beta[i]);
+            run->outputs[0]->data[row + i] = (float)((double)gamma[i] * ((double)x->data[row + i] - mean) / scale +
+                                                     (double)beta[i]);
     }
     return 0;
 }

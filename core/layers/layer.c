@@ -87,11 +87,13 @@ int layer_check_arguments(struct layer_shape *s, int positions, const char *name
                              s->layer->class_name, positions);
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)kwargs, key, value) {
+    json_object_foreach((json_t *)kwargs, key, value)
+    {
         bool training = strcmp(key, "training") == 0 && json_is_false(value);
         if (!json_is_null(value) && !training && word_index(names, key) < 0)
             return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, key,
-                             "%s is called with the argument \"%.60s\", which is not supported", s->layer->class_name, key);
+                             "%s is called with the argument \"%.60s\", which is not supported", s->layer->class_name,
+                             key);
     }
     return 0;
 }
@@ -106,8 +108,8 @@ int layer_argument_flag(struct layer_shape *s, const char *name, bool *ret)
 {
     const json_t *value = layer_argument(s->arguments, -1, name);
     if (value && !json_is_boolean(value))
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, name, "%s is called with a \"%.60s\" that is not true or false",
-                         s->layer->class_name, name);
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, name,
+                         "%s is called with a \"%.60s\" that is not true or false", s->layer->class_name, name);
     *ret = json_is_true(value);
     return 0;
 }

@@ -23,15 +23,16 @@ struct lowering;
 enum { LAYER_MAX_OUTPUTS = 32 };
 
 enum layer_flag {
-    LAYER_SPATIAL = 1 << 0,      /* wants (batch, channels, spatial …) in torch: convolution, pooling, up-sampling … */
-    LAYER_POINTWISE = 1 << 1,    /* same shape, element by element: works in any layout */
+    LAYER_SPATIAL = 1 << 0,   /* wants (batch, channels, spatial …) in torch: convolution, pooling, up-sampling … */
+    LAYER_POINTWISE = 1 << 1, /* same shape, element by element: works in any layout */
     LAYER_KEEPS_MASK = 1 << 2,   /* supports_masking: the mask of the input is the mask of the output */
     LAYER_HONOURS_MASK = 1 << 3, /* computes differently when masked */
-    LAYER_ANY_DTYPE = 1 << 4,    /* takes integers and gives the same type (Flatten, Reshape …) or knows what to do with them */
-    LAYER_MERGE = 1 << 5,        /* takes a list of tensors; the others take one */
-    LAYER_TAKES_MASK = 1 << 6,   /* gets the masks of its inputs as further inputs (call->mask_of) */
-    LAYER_ARGUMENTS = 1 << 7,    /* looks at call->arguments itself; every tensor in them is an input */
-    LAYER_NO_AUTOCAST = 1 << 8,  /* floating-point inputs are not cast to the type that the layer computes in (ids) */
+    LAYER_ANY_DTYPE = 1
+                      << 4, /* takes integers and gives the same type (Flatten, Reshape …) or knows what to do with them */
+    LAYER_MERGE = 1 << 5,         /* takes a list of tensors; the others take one */
+    LAYER_TAKES_MASK = 1 << 6,    /* gets the masks of its inputs as further inputs (call->mask_of) */
+    LAYER_ARGUMENTS = 1 << 7,     /* looks at call->arguments itself; every tensor in them is an input */
+    LAYER_NO_AUTOCAST = 1 << 8,   /* floating-point inputs are not cast to the type that the layer computes in (ids) */
     LAYER_PREPROCESSING = 1 << 9, /* Keras 3 writes training=true into its calls, which means nothing at inference */
     LAYER_OWN_DTYPE = 1 << 10,    /* reads the key "dtype" itself: not what it computes in but what it gives */
 };

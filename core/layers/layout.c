@@ -82,7 +82,8 @@ struct layout layout_of_input(const struct lowering *l, const struct keras_value
     reached[value->id] = true;
     for (int i = 0; i < model->call_count; i++) {
         const struct keras_call *call = model->calls[i];
-        bool passes = (call->layer->class->flags & LAYER_POINTWISE) || strcmp(call->layer->class->name, "Concatenate") == 0 ||
+        bool passes = (call->layer->class->flags & LAYER_POINTWISE) ||
+                      strcmp(call->layer->class->name, "Concatenate") == 0 ||
                       strcmp(call->layer->class->name, "BatchNormalization") == 0 ||
                       strcmp(call->layer->class->name, "Normalization") == 0;
         for (int k = 0; passes && k < call->input_count; k++)
@@ -101,15 +102,16 @@ static int emit_permute(struct lowering *l, const struct keras_call *call, int i
     for (int i = 0; i < rank; i++)
         dims[i] = axes[i];
     struct torch_attr attr = attr_list(l, "dims", rank, dims);
-    return lower_node(l, call, &(struct node_spec){
-                                   .op = TORCH_PERMUTE,
-                                   .input_count = 1,
-                                   .inputs = &id,
-                                   .attr_count = 1,
-                                   .attrs = &attr,
-                                   .shape = shape_permute(&in, axes),
-                                   .dtype = l->graph->values[id].dtype,
-                               });
+    return lower_node(l, call,
+                      &(struct node_spec){
+                          .op = TORCH_PERMUTE,
+                          .input_count = 1,
+                          .inputs = &id,
+                          .attr_count = 1,
+                          .attrs = &attr,
+                          .shape = shape_permute(&in, axes),
+                          .dtype = l->graph->values[id].dtype,
+                      });
 }
 
 /* True when the permutation leaves the order of all axes alone whose size is not known to be 1. */
@@ -147,29 +149,31 @@ static int emit_reshape(struct lowering *l, const struct keras_call *call, int i
     for (int i = 0; i < out.rank; i++)
         sizes[i] = (struct torch_size){out.dims[i], out.dims[i] < 0 ? axes[i] : -1};
     struct torch_attr attr = attr_sizes(l, "sizes", out.rank, sizes);
-    return lower_node(l, call, &(struct node_spec){
-                                   .op = TORCH_RESHAPE,
-                                   .input_count = 1,
-                                   .inputs = &base,
-                                   .attr_count = 1,
-                                   .attrs = &attr,
-                                   .shape = out,
-                                   .dtype = l->graph->values[id].dtype,
-                               });
+    return lower_node(l, call,
+                      &(struct node_spec){
+                          .op = TORCH_RESHAPE,
+                          .input_count = 1,
+                          .inputs = &base,
+                          .attr_count = 1,
+                          .attrs = &attr,
+                          .shape = out,
+                          .dtype = l->graph->values[id].dtype,
+                      });
 }
 
 static int emit_flatten(struct lowering *l, const struct keras_call *call, int id, struct shape shape)
 {
     struct torch_attr attr = attr_int("start_dim", 1);
-    return lower_node(l, call, &(struct node_spec){
-                                   .op = TORCH_FLATTEN,
-                                   .input_count = 1,
-                                   .inputs = &id,
-                                   .attr_count = 1,
-                                   .attrs = &attr,
-                                   .shape = shape,
-                                   .dtype = l->graph->values[id].dtype,
-                               });
+    return lower_node(l, call,
+                      &(struct node_spec){
+                          .op = TORCH_FLATTEN,
+                          .input_count = 1,
+                          .inputs = &id,
+                          .attr_count = 1,
+                          .attrs = &attr,
+                          .shape = shape,
+                          .dtype = l->graph->values[id].dtype,
+                      });
 }
 
 /* (batch, features in torch's order) → (batch, features in Keras' order), by way of the feature map. */
@@ -185,27 +189,30 @@ static int unflatten(struct lowering *l, const struct keras_call *call, struct l
         axes[x.layout.flat_axes[i] + 1] = i + 1;
     }
     struct torch_attr attr = attr_sizes(l, "sizes", map.rank, sizes);
-    int id = lower_node(l, call, &(struct node_spec){
-                                     .op = TORCH_RESHAPE,
-                                     .input_count = 1,
-                                     .inputs = &x.id,
-                                     .attr_count = 1,
-                                     .attrs = &attr,
-                                     .shape = map,
-                                     .dtype = l->graph->values[x.id].dtype,
-                                 });
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = TORCH_RESHAPE,
+                            .input_count = 1,
+                            .inputs = &x.id,
+                            .attr_count = 1,
+                            .attrs = &attr,
+                            .shape = map,
+                            .dtype = l->graph->values[x.id].dtype,
+                        });
     if (lowering_failed(l))
         return -1;
     return emit_flatten(l, call, emit_permute(l, call, id, map.rank, axes), flat);
 }
 
-struct lowered layout_convert(struct lowering *l, const struct keras_call *call, struct lowered x, const struct layout *to)
+struct lowered layout_convert(struct lowering *l, const struct keras_call *call, struct lowered x,
+                              const struct layout *to)
 {
     struct lowered failed = {.id = -1, .layout = *to};
     if (lowering_failed(l) || layout_equal(&x.layout, to))
         return x;
     if (x.layout.rank != to->rank || to->flat_rank) {
-        h5pt_fail(l->err, H5PT_INTERNAL, call ? call->layer->path : NULL, "A value cannot be brought into the layout asked for");
+        h5pt_fail(l->err, H5PT_INTERNAL, call ? call->layer->path : NULL,
+                  "A value cannot be brought into the layout asked for");
         return failed;
     }
     if (x.layout.flat_rank) {
@@ -219,7 +226,8 @@ struct lowered layout_convert(struct lowering *l, const struct keras_call *call,
         axes[i] = layout_axis(&x.layout, to->axes[i]);
     if (axes_identity(to->rank, axes))
         return (struct lowered){x.id, *to};
-    int id = moves_only_ones(&shape, axes) ? emit_reshape(l, call, x.id, axes) : emit_permute(l, call, x.id, to->rank, axes);
+    int id = moves_only_ones(&shape, axes) ? emit_reshape(l, call, x.id, axes)
+                                           : emit_permute(l, call, x.id, to->rank, axes);
     return (struct lowered){id, *to};
 }
 

@@ -128,7 +128,8 @@ static int local_shape(struct layer_shape *s)
     if (g.channels > max_kernel || cells > max_kernel || outputs > max_kernel || g.taps > max_kernel ||
         (c->implementation == 2 && cells > max_kernel / outputs) ||
         (c->implementation == 3 && connected_cells(&g) > max_kernel / (g.channels * g.filters)))
-        return h5pt_fail(s->err, H5PT_LIMIT_EXCEEDED, NULL, "The kernel has more than %" PRId64 " elements", max_kernel);
+        return h5pt_fail(s->err, H5PT_LIMIT_EXCEEDED, NULL, "The kernel has more than %" PRId64 " elements",
+                         max_kernel);
     declare_kernel(s, c, &g);
     return 0;
 }
@@ -136,7 +137,8 @@ static int local_shape(struct layer_shape *s)
 /* ---- reference ---- */
 
 /* One output: the sum over its inputs, in ascending order. `next`: the element that comes next in form 3. */
-static float connect(const struct layer_run *run, const struct geometry *g, const float *x, int64_t output, int64_t *next)
+static float connect(const struct layer_run *run, const struct geometry *g, const float *x, int64_t output,
+                     int64_t *next)
 {
     const struct local_config *c = run->config;
     const float *kernel = run->weights[0]->data;
@@ -183,7 +185,8 @@ static int64_t *stored_before(const struct geometry *g)
 {
     int64_t *before = calloc((size_t)g->positions + 1, sizeof *before), first;
     for (int64_t p = 0; before && p < g->positions; p++)
-        before[p + 1] = before[p] + window_cells(g, 0, p / g->out[1], &first) * window_cells(g, 1, p % g->out[1], &first);
+        before[p + 1] = before[p] +
+                        window_cells(g, 0, p / g->out[1], &first) * window_cells(g, 1, p % g->out[1], &first);
     return before;
 }
 
@@ -264,7 +267,8 @@ static struct lowered stored_kernel(struct lowering *l, const struct keras_call 
 }
 
 /* (batch, channels * taps, positions) of input 0. */
-static struct lowered lower_windows(struct lowering *l, const struct keras_call *call, const struct geometry *g, int rank)
+static struct lowered lower_windows(struct lowering *l, const struct keras_call *call, const struct geometry *g,
+                                    int rank)
 {
     struct lowered x = spatial_input(l, call, rank);
     struct shape shape = lower_shape(l, x.id);

@@ -63,7 +63,8 @@ static void read_tf_idf(struct config_reader *reader, struct lookup_config *c, i
     float *weights = ARENA_ARRAY(reader->arena, float, (size_t)c->encoding.depth + 1);
     double sum = 0;
     if (given != count + special) {
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "idf_weights", "tf_idf needs a weight for each of the vocabulary");
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "idf_weights",
+                      "tf_idf needs a weight for each of the vocabulary");
         return;
     }
     for (int i = 0; i < given; i++)
@@ -84,8 +85,9 @@ static void read_vocabulary(struct config_reader *reader, struct lookup_config *
     double mask = config_double(reader, "mask_token", 0), oov = config_double(reader, "oov_token", -1);
     int64_t oovs = config_int(reader, "num_oov_indices", 1);
     if (!json_is_array(given) || json_array_size(given) == 0 || oovs < 0 || oovs > 1 << 20) {
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "vocabulary",
-                      "The configuration does not hold the vocabulary, which only an adapted layer outside the file has");
+        config_refuse(
+            reader, H5PT_UNSUPPORTED_CONFIG, "vocabulary",
+            "The configuration does not hold the vocabulary, which only an adapted layer outside the file has");
         return;
     }
     int count = config_doubles(reader, "vocabulary", &values), n = 0;
@@ -200,7 +202,8 @@ static int lookup_lower(struct lowering *l, const struct keras_call *call)
     x = encoding_lower(l, call, &c->encoding, x, (struct lowered){.id = -1});
     shape.dims[0] = c->encoding.depth;
     if (c->weights)
-        x = lower_binary(l, call, TORCH_MUL, x, lower_constant_value(l, call, "idf_weights", &shape, &vector, c->weights));
+        x = lower_binary(l, call, TORCH_MUL, x,
+                         lower_constant_value(l, call, "idf_weights", &shape, &vector, c->weights));
     lower_output(l, call, 0, x);
     return x.id < 0 ? -1 : 0;
 }

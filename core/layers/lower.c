@@ -87,14 +87,18 @@ enum dtype lower_dtype(const struct lowering *l, int id)
 
 /* What a module's attribute must not be called: Python's keywords, and what nn.Module has itself. */
 static const char reserved_names[] =
-    "False None True and as assert async await break class continue def del elif else except finally for from global if "
+    "False None True and as assert async await break class continue def del elif else except finally for from global "
+    "if "
     "import in is lambda nonlocal not or pass raise return try while with yield self torch nn F load x "
-    "T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval "
-    "extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia "
+    "T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches "
+    "eval "
+    "extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules "
+    "mtia "
     "named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer "
     "register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook "
     "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
-    "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory "
+    "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
+    "share_memory "
     "state_dict to to_empty train training type xpu zero_grad";
 
 /* `text` as a Python identifier. */
@@ -198,7 +202,8 @@ static int add_parameter(struct lowering *l, const struct keras_call *call, cons
         int id = (int)json_integer_value(known);
         const struct torch_parameter *q = &g->parameters[id];
         if (q->source != p.source || !same_rearrangement(&q->rearrangement, &p.rearrangement))
-            return h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "Two calls of a shared layer need other weights");
+            return h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path,
+                             "Two calls of a shared layer need other weights");
         return id;
     }
     if (lowering_grow(l, &g->parameters, sizeof *g->parameters, g->parameter_count, &l->parameter_capacity) < 0)
@@ -235,20 +240,23 @@ int lower_parameter(struct lowering *l, const struct keras_call *call, const cha
     int64_t need, have;
     if (!weight || !weight->tensor || !shape_count(&r->view, &need) || !shape_count(&weight->shape, &have) ||
         (r->part ? r->offset < 0 || need + r->offset > have : need != have))
-        return h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "The weight \"%s\" is not as the lowering expects", slot);
+        return h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "The weight \"%s\" is not as the lowering expects",
+                         slot);
     enum dtype stored = weight->tensor->dtype, compute = call->layer->compute;
     if (keeps_float32(call, name) && stored == DTYPE_F32)
         compute = DTYPE_F32;
     if (compute != DTYPE_F32 && stored != compute)
-        return h5pt_fail(l->err, H5PT_UNSUPPORTED_DTYPE, call->layer->path, "The layer computes in %s, but \"%s\" is stored as %s",
-                         dtype_name(compute), slot, dtype_name(stored));
+        return h5pt_fail(l->err, H5PT_UNSUPPORTED_DTYPE, call->layer->path,
+                         "The layer computes in %s, but \"%s\" is stored as %s", dtype_name(compute), slot,
+                         dtype_name(stored));
     struct torch_low_rank low_rank = {.a = NULL};
     if (weight->low_rank_a)
-        low_rank = (struct torch_low_rank){weight->low_rank_a->tensor, weight->low_rank_b->tensor, call->layer->low_rank,
-                                           weight->low_rank_scale};
+        low_rank = (struct torch_low_rank){weight->low_rank_a->tensor, weight->low_rank_b->tensor,
+                                           call->layer->low_rank, weight->low_rank_scale};
     if (low_rank.a && compute != DTYPE_F32)
         return h5pt_fail(l->err, H5PT_UNSUPPORTED_DTYPE, call->layer->path,
-                         "A low-rank update (LoRA) is added in float32 only, but the layer computes in %s", dtype_name(compute));
+                         "A low-rank update (LoRA) is added in float32 only, but the layer computes in %s",
+                         dtype_name(compute));
     bool buffer = is_statistic(slot);
     return add_parameter(l, call, module, name,
                          (struct torch_parameter){
@@ -297,7 +305,8 @@ struct rearrangement rearrange_axes(const struct shape *shape, const int *axes)
     return r;
 }
 
-struct rearrangement rearrange_features(const struct shape *shape, const int *axes, int axis, const struct layout *layout)
+struct rearrangement rearrange_features(const struct shape *shape, const int *axes, int axis,
+                                        const struct layout *layout)
 {
     struct rearrangement r = rearrange_axes(shape, axes);
     if (!layout->flat_rank || shape->rank - 1 + layout->flat_rank > SHAPE_MAX_RANK)
@@ -375,7 +384,8 @@ int lower_node(struct lowering *l, const struct keras_call *call, const struct n
         return -1;
     for (int i = 0; i < spec->input_count; i++)
         if (spec->inputs[i] < 0 || spec->inputs[i] >= g->value_count)
-            return h5pt_fail(l->err, H5PT_INTERNAL, call ? call->layer->path : NULL, "A node has an input that does not exist");
+            return h5pt_fail(l->err, H5PT_INTERNAL, call ? call->layer->path : NULL,
+                             "A node has an input that does not exist");
     const char *hint = call ? identifier(l->arena, call->layer->path) : NULL;
     enum dtype dtype = compute_type(call, spec->dtype);
     int output = lowering_value(l, spec->shape, dtype, g->node_count, hint);
@@ -407,17 +417,19 @@ struct lowered lower_pointwise(struct lowering *l, const struct keras_call *call
 {
     if (lowering_failed(l))
         return x;
-    enum dtype dtype = op == TORCH_GREATER_SCALAR || op == TORCH_NOT_EQUAL_SCALAR ? DTYPE_BOOL : l->graph->values[x.id].dtype;
-    x.id = lower_node(l, call, &(struct node_spec){
-                                   .op = op,
-                                   .module = module,
-                                   .input_count = 1,
-                                   .inputs = &x.id,
-                                   .attr_count = attr_count,
-                                   .attrs = attrs,
-                                   .shape = lower_shape(l, x.id),
-                                   .dtype = dtype,
-                               });
+    enum dtype dtype = op == TORCH_GREATER_SCALAR || op == TORCH_NOT_EQUAL_SCALAR ? DTYPE_BOOL
+                                                                                  : l->graph->values[x.id].dtype;
+    x.id = lower_node(l, call,
+                      &(struct node_spec){
+                          .op = op,
+                          .module = module,
+                          .input_count = 1,
+                          .inputs = &x.id,
+                          .attr_count = attr_count,
+                          .attrs = attrs,
+                          .shape = lower_shape(l, x.id),
+                          .dtype = dtype,
+                      });
     return x;
 }
 
@@ -440,13 +452,14 @@ struct lowered lower_binary(struct lowering *l, const struct keras_call *call, e
         return x;
     struct shape a = lower_shape(l, x.id), b = lower_shape(l, y.id);
     struct lowered result = {.layout = a.rank >= b.rank ? x.layout : y.layout};
-    result.id = lower_node(l, call, &(struct node_spec){
-                                        .op = op,
-                                        .input_count = 2,
-                                        .inputs = (int[]){x.id, y.id},
-                                        .shape = broadcast(&a, &b),
-                                        .dtype = l->graph->values[x.id].dtype,
-                                    });
+    result.id = lower_node(l, call,
+                           &(struct node_spec){
+                               .op = op,
+                               .input_count = 2,
+                               .inputs = (int[]){x.id, y.id},
+                               .shape = broadcast(&a, &b),
+                               .dtype = l->graph->values[x.id].dtype,
+                           });
     return result;
 }
 
@@ -468,15 +481,16 @@ struct lowered lower_pad(struct lowering *l, const struct keras_call *call, stru
             shape.dims[i] += before[i] + after[i];
     }
     struct torch_attr attrs[] = {attr_list(l, "pad", count, pad), attr_float("value", value)};
-    x.id = lower_node(l, call, &(struct node_spec){
-                                   .op = TORCH_PAD,
-                                   .input_count = 1,
-                                   .inputs = &x.id,
-                                   .attr_count = 2,
-                                   .attrs = attrs,
-                                   .shape = shape,
-                                   .dtype = l->graph->values[x.id].dtype,
-                               });
+    x.id = lower_node(l, call,
+                      &(struct node_spec){
+                          .op = TORCH_PAD,
+                          .input_count = 1,
+                          .inputs = &x.id,
+                          .attr_count = 2,
+                          .attrs = attrs,
+                          .shape = shape,
+                          .dtype = l->graph->values[x.id].dtype,
+                      });
     return x;
 }
 
@@ -499,14 +513,15 @@ struct lowered lower_reshape(struct lowering *l, const struct keras_call *call, 
         return result;
     }
     struct torch_attr attr = attr_sizes(l, "sizes", rank, sizes);
-    result.id = lower_node(l, call, &(struct node_spec){
-                                        .op = TORCH_RESHAPE,
-                                        .input_count = 1,
-                                        .inputs = &x.id,
-                                        .attr_count = 1,
-                                        .attrs = &attr,
-                                        .shape = out,
-                                        .dtype = l->graph->values[x.id].dtype,
-                                    });
+    result.id = lower_node(l, call,
+                           &(struct node_spec){
+                               .op = TORCH_RESHAPE,
+                               .input_count = 1,
+                               .inputs = &x.id,
+                               .attr_count = 1,
+                               .attrs = &attr,
+                               .shape = out,
+                               .dtype = l->graph->values[x.id].dtype,
+                           });
     return result;
 }

@@ -50,13 +50,15 @@ bool layout_is_keras(const struct layout *layout);
 int layout_axis(const struct layout *layout, int keras_axis);
 
 /* `x` in another layout of its rank, through a permute or, where only axes of size 1 move, a reshape. */
-struct lowered layout_convert(struct lowering *l, const struct keras_call *call, struct lowered x, const struct layout *to);
+struct lowered layout_convert(struct lowering *l, const struct keras_call *call, struct lowered x,
+                              const struct layout *to);
 
 /* ---- inputs and outputs of the call ---- */
 /* Input `index` of the call as it is, in whatever layout it has (the first one that it got). */
 struct lowered lower_input(struct lowering *l, const struct keras_call *call, int index);
 /* The same in this layout. */
-struct lowered lower_input_as(struct lowering *l, const struct keras_call *call, int index, const struct layout *layout);
+struct lowered lower_input_as(struct lowering *l, const struct keras_call *call, int index,
+                              const struct layout *layout);
 /* In Keras order. */
 struct lowered lower_input_keras(struct lowering *l, const struct keras_call *call, int index);
 /* Says which torch value is output `index` of the call. */
@@ -86,7 +88,8 @@ const struct keras_weight *lower_weight(const struct keras_call *call, const cha
 struct rearrangement rearrange_as_is(const struct shape *shape);
 struct rearrangement rearrange_axes(const struct shape *shape, const int *axes);
 /* view/axes/shape of `shape` transposed by `axes`, where its axis `axis` holds features of `layout`. */
-struct rearrangement rearrange_features(const struct shape *shape, const int *axes, int axis, const struct layout *layout);
+struct rearrangement rearrange_features(const struct shape *shape, const int *axes, int axis,
+                                        const struct layout *layout);
 
 /* ---- nodes ---- */
 struct torch_attr attr_int(const char *name, int64_t value);
@@ -115,7 +118,7 @@ struct node_spec {
     const struct torch_attr *attrs;
     struct shape shape; /* of the output, in torch order */
     enum dtype dtype;   /* of the output; DTYPE_F32 is the floating-point type that the layer computes in */
-    int more_outputs;   /* outputs after the first (recurrent modules), of the same type; their ids follow the first one's */
+    int more_outputs; /* outputs after the first (recurrent modules), of the same type; their ids follow the first one's */
     struct shape more_shapes[2];
 };
 

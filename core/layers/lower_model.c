@@ -21,7 +21,8 @@ static int lower_inputs(struct lowering *l)
         *in = (struct torch_interface){.name = model->input_names[i], .keras_shape = value->shape};
         memcpy(in->axes, layout.axes, sizeof in->axes);
         in->permuted = !axes_identity(layout.rank, layout.axes);
-        in->value = lowering_value(l, shape_permute(&value->shape, layout.axes), value->dtype, -1, model->input_names[i]);
+        in->value = lowering_value(l, shape_permute(&value->shape, layout.axes), value->dtype, -1,
+                                   model->input_names[i]);
         lowering_hold(l, value, (struct lowered){in->value, layout});
     }
     g->input_count = model->input_count;

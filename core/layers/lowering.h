@@ -19,10 +19,10 @@ struct lowering {
     struct torch_graph *graph;
     struct h5pt_error *err;
     int value_capacity, node_capacity, parameter_capacity;
-    struct holders *holders;   /* per Keras value id */
-    json_t *modules;           /* owned: "path suffix" → attribute name */
-    json_t *names;             /* owned: attribute names in use, lower case → the layer's path */
-    json_t *parameters;        /* owned: state_dict key → parameter id */
+    struct holders *holders; /* per Keras value id */
+    json_t *modules;         /* owned: "path suffix" → attribute name */
+    json_t *names;           /* owned: attribute names in use, lower case → the layer's path */
+    json_t *parameters;      /* owned: state_dict key → parameter id */
 };
 
 /* True after an error: nothing is done any more. */

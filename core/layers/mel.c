@@ -42,7 +42,8 @@ static void fill_bands(struct mel_config *c, float rate, float low, float high)
     float first = mel_of(low), step = (mel_of(high) - first) / (float)(c->mels + 1);
     float spacing = rate / 2.0f / (float)(c->bins - 1);
     for (int64_t m = 0; m < c->mels; m++) {
-        float left = first + step * (float)m, centre = first + step * (float)(m + 1), right = first + step * (float)(m + 2);
+        float left = first + step * (float)m, centre = first + step * (float)(m + 1),
+              right = first + step * (float)(m + 2);
         for (int64_t b = 1; b < c->bins; b++) {
             float at = mel_of(spacing * (float)b);
             float weight = fminf((at - left) / (centre - left), (right - at) / (right - centre));
@@ -82,7 +83,8 @@ static void mel_read(struct config_reader *reader, void *config, int variant)
     c->reference = fabs(config_double(reader, "ref_power", 1));
     if (c->fft < 2 || c->fft > max_fft || c->sequence < 1 || c->sequence > c->fft || c->stride < 1 ||
         c->stride > max_fft || c->mels < 1 || c->mels > max_mels || rate < 2 || !(c->exponent > 0) || !(c->least > 0)) {
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "fft_length", "These sizes of a mel spectrogram are not supported");
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "fft_length",
+                      "These sizes of a mel spectrogram are not supported");
         return;
     }
     c->bins = c->fft / 2 + 1;
@@ -104,7 +106,8 @@ static int mel_shape(struct layer_shape *s)
         return layer_shape_fail(s, "It takes a batch of signals without channels");
     int64_t length = in->dims[1], frames = DIM_UNKNOWN;
     if (length != DIM_UNKNOWN && length <= c->fft / 2)
-        return layer_shape_fail(s, "A signal of %lld samples is too short to be reflected at its ends", (long long)length);
+        return layer_shape_fail(s, "A signal of %lld samples is too short to be reflected at its ends",
+                                (long long)length);
     if (length != DIM_UNKNOWN)
         frames = (length + c->fft / 2 * 2 - c->fft) / c->stride + 1;
     s->outputs[0] = shape_of(3, (const int64_t[]){in->dims[0], c->mels, frames});

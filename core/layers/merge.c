@@ -43,7 +43,8 @@ static int merge_shape(struct layer_shape *s)
     for (int i = 0; i < count; i++) {
         int mask = layer_mask(s->mask_of, i);
         if (mask >= 0 && (s->inputs[i].rank != rank || s->inputs[mask].rank != rank - 1))
-            return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask", "The mask of input %d does not cover all but its features", i);
+            return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask",
+                             "The mask of input %d does not cover all but its features", i);
         if (s->inputs[i].rank < 1)
             return layer_shape_fail(s, "Input %d has no batch", i);
         struct shape padded = shape_padded(&s->inputs[i], rank);
@@ -125,7 +126,8 @@ static void reference_masked(const struct layer_run *run, int count)
                     step_stride *= shape->dims[axis];
                 }
             }
-            merge_masked(&m, k, run->inputs[k]->data[offset], mask >= 0, mask >= 0 && run->inputs[mask]->data[step] != 0);
+            merge_masked(&m, k, run->inputs[k]->data[offset], mask >= 0,
+                         mask >= 0 && run->inputs[mask]->data[step] != 0);
         }
         out->data[i] = operation == MERGE_MULTIPLY && all && !m.kept ? 0 : m.y;
     }

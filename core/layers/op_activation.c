@@ -104,7 +104,8 @@ static int op_activation_lower(struct lowering *l, const struct keras_call *call
         struct torch_attr attr = attr_text("approximate", "tanh");
         y = lower_pointwise(l, call, x, TORCH_GELU, NULL, 1, &attr);
     } else if (c->activation.kind == ACTIVATION_SQUAREPLUS && c->squareness != 4) {
-        y = lower_scalar(l, call, TORCH_ADD_SCALAR, lower_pointwise(l, call, x, TORCH_SQUARE, NULL, 0, NULL), c->squareness);
+        y = lower_scalar(l, call, TORCH_ADD_SCALAR, lower_pointwise(l, call, x, TORCH_SQUARE, NULL, 0, NULL),
+                         c->squareness);
         y = lower_binary(l, call, TORCH_ADD, x, lower_pointwise(l, call, y, TORCH_SQRT, NULL, 0, NULL));
         y = lower_scalar(l, call, TORCH_DIV_SCALAR, y, 2);
     } else {

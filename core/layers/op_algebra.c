@@ -29,8 +29,9 @@ static int op_algebra_shape(struct layer_shape *s)
     struct operand_source source = operands_of_shape(s);
     if (c->variant == ALGEBRA_CROSS) {
         struct operand a = operand_at(&source, 0, "x1"), b = operand_at(&source, 1, "x2");
-        bool fits = a.kind != OPERAND_NONE && b.kind != OPERAND_NONE && a.shape.rank > 0 && b.shape.rank == a.shape.rank &&
-                    a.shape.dims[a.shape.rank - 1] == 3 && b.shape.dims[b.shape.rank - 1] == 3;
+        bool fits = a.kind != OPERAND_NONE && b.kind != OPERAND_NONE && a.shape.rank > 0 &&
+                    b.shape.rank == a.shape.rank && a.shape.dims[a.shape.rank - 1] == 3 &&
+                    b.shape.dims[b.shape.rank - 1] == 3;
         if (!fits || !shape_broadcast(&a.shape, &b.shape, &s->outputs[0]))
             return layer_shape_fail(s, "Cross is supported for vectors of 3 numbers");
         s->output_dtypes[0] = operand_promote(&a, &b);
@@ -137,12 +138,15 @@ static int op_algebra_lower(struct lowering *l, const struct keras_call *call)
     enum dtype dtype = call->outputs[0]->dtype;
     if (c->variant != ALGEBRA_CROSS) {
         struct lowered x = lower_input_keras(l, call, 0);
-        lower_output(l, call, 0, lower_one(l, call, c->variant == ALGEBRA_INV ? TORCH_INV : TORCH_DET, x, shape, layout_keras(shape.rank), dtype, 0, NULL));
+        lower_output(l, call, 0,
+                     lower_one(l, call, c->variant == ALGEBRA_INV ? TORCH_INV : TORCH_DET, x, shape,
+                               layout_keras(shape.rank), dtype, 0, NULL));
         return 0;
     }
     struct operand a = operand_at(&source, 0, "x1"), b = operand_at(&source, 1, "x2");
     struct layout layout = layout_keras(shape.rank);
-    struct lowered x = lower_operand_as(l, call, &a, "x1", &layout, dtype), y = lower_operand_as(l, call, &b, "x2", &layout, dtype);
+    struct lowered x = lower_operand_as(l, call, &a, "x1", &layout, dtype),
+                   y = lower_operand_as(l, call, &b, "x2", &layout, dtype);
     struct lowered z = lower_join(l, call, TORCH_CROSS, x, y, dtype);
     lower_output(l, call, 0, z);
     return 0;
@@ -196,7 +200,8 @@ static int op_kron_reference(const struct layer_run *run)
     struct operand o[2] = {operand_at(&source, 0, "x1"), operand_at(&source, 1, "x2")};
     struct operand_tensor a = {NULL, NULL}, b = {NULL, NULL};
     struct tensor *out = run->outputs[0];
-    int status = operand_tensor(run, &o[0], &a) < 0 || operand_tensor(run, &o[1], &b) < 0 ? -1 : 0, rank = out->shape.rank;
+    int status = operand_tensor(run, &o[0], &a) < 0 || operand_tensor(run, &o[1], &b) < 0 ? -1 : 0,
+        rank = out->shape.rank;
     if (status == 0) {
         struct shape x = padded(&a.tensor->shape, rank), y = padded(&b.tensor->shape, rank);
         int64_t index[SHAPE_MAX_RANK] = {0};
@@ -217,7 +222,8 @@ static int op_kron_reference(const struct layer_run *run)
 }
 
 /* x with an axis of 1 behind (or in front of) each of its axes. */
-static struct lowered spaced(struct lowering *l, const struct keras_call *call, const struct operand *o, const char *name, int rank, bool behind)
+static struct lowered spaced(struct lowering *l, const struct keras_call *call, const struct operand *o,
+                             const char *name, int rank, bool behind)
 {
     struct shape shape = padded(&o->shape, rank);
     struct lowered x = lower_convert(l, call, lower_operand(l, call, o, name), call->outputs[0]->dtype);
@@ -241,8 +247,8 @@ static int op_kron_lower(struct lowering *l, const struct keras_call *call)
     int none[SHAPE_MAX_RANK];
     for (int i = 0; i < SHAPE_MAX_RANK; i++)
         none[i] = -1;
-    struct lowered y = lower_join(l, call, TORCH_MUL, spaced(l, call, &a, "x1", shape.rank, true), spaced(l, call, &b, "x2", shape.rank, false),
-                                  call->outputs[0]->dtype);
+    struct lowered y = lower_join(l, call, TORCH_MUL, spaced(l, call, &a, "x1", shape.rank, true),
+                                  spaced(l, call, &b, "x2", shape.rank, false), call->outputs[0]->dtype);
     lower_output(l, call, 0, lower_reshape(l, call, y, shape.rank, shape.dims, none));
     return 0;
 }

@@ -50,14 +50,16 @@ static int op_attention_shape(struct layer_shape *s)
         if (o[i].kind != OPERAND_TENSOR || o[i].shape.rank != 4 || o[i].dtype != DTYPE_F32)
             return operand_fail(s, i == QUERY ? "query" : i == KEY ? "key" : "value");
     const struct shape *q = &o[QUERY].shape, *k = &o[KEY].shape, *v = &o[VALUE].shape;
-    if (q->dims[2] < 1 || q->dims[2] != k->dims[2] || q->dims[2] != v->dims[2] || q->dims[3] < 1 || q->dims[3] != k->dims[3])
+    if (q->dims[2] < 1 || q->dims[2] != k->dims[2] || q->dims[2] != v->dims[2] || q->dims[3] < 1 ||
+        q->dims[3] != k->dims[3])
         return layer_shape_fail(s, "Query, key and value must have the same, known numbers of heads and depth");
     if (!read_scale(s->arguments, q->dims[3], &scale))
         return operand_fail(s, "scale");
     struct shape scores = {.rank = 4, .dims = {q->dims[0], q->dims[2], q->dims[1], k->dims[1]}}, fitted;
     for (int i = BIAS; i <= MASK; i++) {
         bool given = layer_argument(s->arguments, i, i == BIAS ? "bias" : "mask") != NULL;
-        if (given && (o[i].kind == OPERAND_NONE || o[i].shape.rank > 4 || !shape_broadcast(&scores, &o[i].shape, &fitted)))
+        if (given &&
+            (o[i].kind == OPERAND_NONE || o[i].shape.rank > 4 || !shape_broadcast(&scores, &o[i].shape, &fitted)))
             return operand_fail(s, i == BIAS ? "bias" : "mask");
     }
     s->outputs[0] = *q;
@@ -150,8 +152,8 @@ static int op_attention_reference(const struct layer_run *run)
 }
 
 /* True where a score counts. */
-static struct lowered lower_mask(struct lowering *l, const struct keras_call *call, const struct operand *mask, bool causal,
-                                 const struct shape *scores, const struct layout *layout)
+static struct lowered lower_mask(struct lowering *l, const struct keras_call *call, const struct operand *mask,
+                                 bool causal, const struct shape *scores, const struct layout *layout)
 {
     struct lowered x = {.id = -1};
     if (mask->kind != OPERAND_NONE)
@@ -181,14 +183,16 @@ static int op_attention_lower(struct lowering *l, const struct keras_call *call)
     if (!read_scale(call->arguments, q->dims[3], &scale))
         return -1;
     if (c->causal && (scores.dims[2] < 0 || scores.dims[3] < 0))
-        return h5pt_fail(lower_error(l), H5PT_SHAPE_UNKNOWN, call->layer->path, "Causal attention is supported for known lengths");
+        return h5pt_fail(lower_error(l), H5PT_SHAPE_UNKNOWN, call->layer->path,
+                         "Causal attention is supported for known lengths");
     struct lowered x[3];
     for (int i = 0; i <= VALUE; i++)
         x[i] = lower_input_keras(l, call, o[i].input);
     struct lowered y = lower_einsum(l, call, "bthd,bshd->bhts", x[QUERY], x[KEY], scores, DTYPE_F32);
     y = lower_number(l, call, TORCH_MUL_SCALAR, y, scale, false, DTYPE_F32);
     if (o[BIAS].kind != OPERAND_NONE)
-        y = lower_join(l, call, TORCH_ADD, y, lower_operand_as(l, call, &o[BIAS], "bias", &layout, DTYPE_F32), DTYPE_F32);
+        y = lower_join(l, call, TORCH_ADD, y, lower_operand_as(l, call, &o[BIAS], "bias", &layout, DTYPE_F32),
+                       DTYPE_F32);
     struct lowered mask = lower_mask(l, call, &o[MASK], c->causal, &scores, &layout);
     if (mask.id >= 0) {
         struct tensor *low = tensor_new(&(struct shape){.rank = 0}, DTYPE_F32);

@@ -31,7 +31,8 @@ static double apply(enum binary_variant variant, double x, double y)
 {
     switch (variant) {
 #define BINARY(name, torch, scalar, type, value)                                                                       \
-    case BINARY_##name: return value;
+    case BINARY_##name:                                                                                                \
+        return value;
 #include "layers/op_binary.def"
 #undef BINARY
     case BINARY_FLOOR_DIVIDE: return floor((double)((float)x / (float)y));
@@ -62,9 +63,7 @@ static void operands(const struct operand_source *source, struct operand ret[2])
 static enum dtype common_dtype(enum binary_variant variant, const struct operand o[2])
 {
     enum dtype dtype = operand_promote(&o[0], &o[1]);
-    return rows[variant].type == FLOAT   ? dtype_floating(dtype)
-           : rows[variant].type == LOGIC ? DTYPE_BOOL
-                                         : dtype;
+    return rows[variant].type == FLOAT ? dtype_floating(dtype) : rows[variant].type == LOGIC ? DTYPE_BOOL : dtype;
 }
 
 static int op_binary_shape(struct layer_shape *s)
@@ -79,7 +78,8 @@ static int op_binary_shape(struct layer_shape *s)
     enum operand_type type = rows[variant].type;
     enum dtype dtype = common_dtype(variant, o);
     bool order = type == COMPARE && variant != BINARY_Equal && variant != BINARY_NotEqual;
-    if ((dtype == DTYPE_BOOL && (type == PROMOTE || type == WHOLE || order)) || (type == WHOLE && dtype_is_float(dtype)))
+    if ((dtype == DTYPE_BOOL && (type == PROMOTE || type == WHOLE || order)) ||
+        (type == WHOLE && dtype_is_float(dtype)))
         return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "%s of %s is not supported", s->layer->class_name,
                          dtype_name(dtype));
     if (!shape_broadcast(&o[0].shape, &o[1].shape, &s->outputs[0]))
@@ -102,7 +102,8 @@ static int op_binary_reference(const struct layer_run *run)
         walk_begin(&a, &out->shape, &t[0].tensor->shape);
         walk_begin(&b, &out->shape, &t[1].tensor->shape);
         for (int64_t i = 0; i < out->count; i++, walk_next(&a), walk_next(&b))
-            out->data[i] = (float)apply(variant, (double)t[0].tensor->data[a.offset], (double)t[1].tensor->data[b.offset]);
+            out->data[i] = (float)apply(variant, (double)t[0].tensor->data[a.offset],
+                                        (double)t[1].tensor->data[b.offset]);
     }
     operand_tensor_release(&t[0]);
     operand_tensor_release(&t[1]);

@@ -26,7 +26,8 @@ static void op_choice_read(struct config_reader *reader, void *config, int varia
     if (c->variant == CHOICE_WHERE || c->variant == CHOICE_SELECT)
         return;
     const char *dtype = config_text(reader, "dtype", NULL);
-    if (dtype && (!dtype_from_name(dtype, &c->dtype) || (c->dtype != DTYPE_F32 && c->dtype != DTYPE_I32 && c->dtype != DTYPE_BOOL)))
+    if (dtype && (!dtype_from_name(dtype, &c->dtype) ||
+                  (c->dtype != DTYPE_F32 && c->dtype != DTYPE_I32 && c->dtype != DTYPE_BOOL)))
         config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype", "Values of type %.40s are not supported", dtype);
 }
 
@@ -39,7 +40,8 @@ static bool read_choices(const struct choice_config *c, const struct operand_sou
         ret->values[0] = operand_at(source, 1, "x1");
         ret->values[1] = operand_at(source, 2, "x2");
     } else if (c->variant == CHOICE_SELECT) {
-        ret->count = operand_list(source, layer_argument(source->arguments, 0, "condlist"), MAX_CHOICES, ret->conditions);
+        ret->count = operand_list(source, layer_argument(source->arguments, 0, "condlist"), MAX_CHOICES,
+                                  ret->conditions);
         int values = operand_list(source, layer_argument(source->arguments, 1, "choicelist"), MAX_CHOICES, ret->values);
         if (ret->count < 1 || values != ret->count)
             return false;
@@ -142,10 +144,12 @@ static int op_choice_lower(struct lowering *l, const struct keras_call *call)
         return -1;
     if (ch.count == 0) {
         struct lowered x = lower_input(l, call, ch.values[0].input);
-        struct torch_attr attrs[] = {dtype_is_float(dtype) ? attr_float("fill_value", fill) : attr_int("fill_value", (int64_t)fill),
+        struct torch_attr attrs[] = {dtype_is_float(dtype) ? attr_float("fill_value", fill)
+                                                           : attr_int("fill_value", (int64_t)fill),
                                      attr_text("dtype", dtype_name(dtype))};
         int count = lower_dtype(l, x.id) == dtype ? 1 : 2;
-        lower_output(l, call, 0, lower_one(l, call, TORCH_FULL_LIKE, x, lower_shape(l, x.id), x.layout, dtype, count, attrs));
+        lower_output(l, call, 0,
+                     lower_one(l, call, TORCH_FULL_LIKE, x, lower_shape(l, x.id), x.layout, dtype, count, attrs));
         return 0;
     }
     for (int i = 0; i <= ch.count; i++) {

@@ -19,7 +19,8 @@ static int channel_axis(const struct keras_layer *layer, int rank)
 static int op_color_shape(struct layer_shape *s)
 {
     int rank = s->inputs[0].rank;
-    if (s->input_count != 1 || rank < 3 || rank > 4 || s->inputs[0].dims[channel_axis(s->layer, rank)] != 3 || s->input_dtypes[0] != DTYPE_F32)
+    if (s->input_count != 1 || rank < 3 || rank > 4 || s->inputs[0].dims[channel_axis(s->layer, rank)] != 3 ||
+        s->input_dtypes[0] != DTYPE_F32)
         return layer_shape_fail(s, "%s is supported for float images of 3 channels", s->layer->class_name);
     s->outputs[0] = s->inputs[0];
     if (*(const enum color_variant *)s->config == COLOR_GRAYSCALE)
@@ -33,7 +34,10 @@ static void to_hsv(const double c[3], double ret[3])
 {
     double v = fmax(c[0], fmax(c[1], c[2])), range = v - fmin(c[0], fmin(c[1], c[2])), hue = 0;
     if (range > 0)
-        hue = (c[0] == v ? (c[1] - c[2]) / range : c[1] == v ? (c[2] - c[0]) / range + 2 : (c[0] - c[1]) / range + 4) / 6;
+        hue = (c[0] == v   ? (c[1] - c[2]) / range
+               : c[1] == v ? (c[2] - c[0]) / range + 2
+                           : (c[0] - c[1]) / range + 4) /
+              6;
     ret[0] = hue < 0 ? hue + 1 : hue;
     ret[1] = v > 0 ? range / v : 0;
     ret[2] = v;
@@ -51,7 +55,8 @@ static int op_color_reference(const struct layer_run *run)
         const float *x = in->data + n / inner * 3 * inner + n % inner;
         double c[3] = {(double)x[0], (double)x[inner], (double)x[2 * inner]}, hsv[3];
         if (to_grey) {
-            run->outputs[0]->data[n] = (float)(c[0] * (double)grey[0] + c[1] * (double)grey[1] + c[2] * (double)grey[2]);
+            run->outputs[0]->data[n] = (float)(c[0] * (double)grey[0] + c[1] * (double)grey[1] +
+                                               c[2] * (double)grey[2]);
             continue;
         }
         to_hsv(c, hsv);
@@ -67,7 +72,8 @@ static int op_color_lower(struct lowering *l, const struct keras_call *call)
     int axis = channel_axis(call->layer, x.layout.rank);
     struct torch_attr attrs[] = {attr_int("dim", layout_axis(&x.layout, axis)), attr_bool("keepdim", true)};
     if (*(const enum color_variant *)call->layer->config == COLOR_HSV) {
-        lower_output(l, call, 0, lower_one(l, call, TORCH_RGB_TO_HSV, x, lower_shape(l, x.id), x.layout, DTYPE_F32, 1, attrs));
+        lower_output(l, call, 0,
+                     lower_one(l, call, TORCH_RGB_TO_HSV, x, lower_shape(l, x.id), x.layout, DTYPE_F32, 1, attrs));
         return 0;
     }
     struct shape shape = {.rank = x.layout.rank}, result = lower_shape(l, x.id);
@@ -79,7 +85,9 @@ static int op_color_lower(struct lowering *l, const struct keras_call *call)
     struct lowered w = lower_buffer(l, call, "weights", weights, &x.layout);
     tensor_free(weights);
     result.dims[layout_axis(&x.layout, axis)] = 1;
-    lower_output(l, call, 0, lower_one(l, call, TORCH_SUM, lower_join(l, call, TORCH_MUL, x, w, DTYPE_F32), result, x.layout, DTYPE_F32, 2, attrs));
+    lower_output(l, call, 0,
+                 lower_one(l, call, TORCH_SUM, lower_join(l, call, TORCH_MUL, x, w, DTYPE_F32), result, x.layout,
+                           DTYPE_F32, 2, attrs));
     return 0;
 }
 

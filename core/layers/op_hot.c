@@ -19,7 +19,8 @@ static void op_hot_read(struct config_reader *reader, void *config, int variant)
     c->axis = config_int(reader, "axis", -1);
     c->dtype = DTYPE_F32;
     const char *dtype = config_text(reader, "dtype", NULL);
-    if (dtype && (!dtype_from_name(dtype, &c->dtype) || (c->dtype != DTYPE_F32 && c->dtype != DTYPE_I32 && c->dtype != DTYPE_BOOL)))
+    if (dtype && (!dtype_from_name(dtype, &c->dtype) ||
+                  (c->dtype != DTYPE_F32 && c->dtype != DTYPE_I32 && c->dtype != DTYPE_BOOL)))
         config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype", "Values of type %.40s are not supported", dtype);
     if (config_bool(reader, "sparse", false))
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "sparse", "Sparse tensors are not supported");
@@ -49,7 +50,8 @@ static int op_hot_shape(struct layer_shape *s)
     const struct hot_config *c = s->config;
     struct shape *out = &s->outputs[0];
     int axis;
-    if (s->input_count != 1 || layer_argument_tensor(layer_argument(s->arguments, 0, c->variant == HOT_ONE ? "x" : "inputs")) != 0)
+    if (s->input_count != 1 ||
+        layer_argument_tensor(layer_argument(s->arguments, 0, c->variant == HOT_ONE ? "x" : "inputs")) != 0)
         return operand_fail(s, "x");
     if (!with_classes(c, &s->inputs[0], out, &axis))
         return layer_shape_fail(s, "The axis of %s does not fit", s->layer->class_name);
@@ -78,7 +80,7 @@ static int op_hot_reference(const struct layer_run *run)
         double class = trunc((double)in->data[n]);
         int64_t at = 0, place[SHAPE_MAX_RANK] = {0};
         for (int i = 0, k = 0; i < wide.rank; i++)
-            place[i] = i == axis ? (int64_t)class : index[k++];
+            place[i] = i == axis ? (int64_t) class : index[k++];
         for (int i = 0; i < wide.rank; i++)
             at = i == joined ? at : at * wide.dims[i] + place[i];
         if (class >= 0 && class < (double)c->classes)

@@ -24,14 +24,16 @@ static void op_join_read(struct config_reader *reader, void *config, int variant
     c->has_axis = config_get(reader, "axis") != NULL;
     c->axis = config_int(reader, "axis", c->variant == JOIN_CONCATENATE ? -1 : 0);
     if (c->variant == JOIN_APPEND && !c->has_axis)
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "axis", "Without an axis the batch would be mixed: not supported");
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "axis",
+                      "Without an axis the batch would be mixed: not supported");
 }
 
 /* The tensors that are joined; their number or -1. */
 static int parts(const struct join_config *c, const struct operand_source *source, struct operand ret[MAX_PARTS])
 {
     if (c->variant != JOIN_APPEND)
-        return operand_list(source, layer_argument(source->arguments, 0, c->variant == JOIN_STACK ? "x" : "xs"), MAX_PARTS, ret);
+        return operand_list(source, layer_argument(source->arguments, 0, c->variant == JOIN_STACK ? "x" : "xs"),
+                            MAX_PARTS, ret);
     ret[0] = operand_at(source, 0, "x1");
     ret[1] = operand_at(source, 1, "x2");
     return ret[0].kind == OPERAND_NONE || ret[1].kind == OPERAND_NONE ? -1 : 2;
@@ -121,7 +123,8 @@ static void copy_from(const struct tensor *whole, int axis, int64_t at, int64_t 
     int64_t outer, inner;
     blocks(&whole->shape, axis, &outer, &inner);
     for (int64_t i = 0; i < outer; i++)
-        memcpy(part + i * width * inner, whole->data + (i * whole->shape.dims[axis] + at) * inner, (size_t)(width * inner) * sizeof(float));
+        memcpy(part + i * width * inner, whole->data + (i * whole->shape.dims[axis] + at) * inner,
+               (size_t)(width * inner) * sizeof(float));
 }
 
 static void copy_to(struct tensor *whole, int axis, int64_t at, int64_t width, const float *part)
@@ -129,7 +132,8 @@ static void copy_to(struct tensor *whole, int axis, int64_t at, int64_t width, c
     int64_t outer, inner;
     blocks(&whole->shape, axis, &outer, &inner);
     for (int64_t i = 0; i < outer; i++)
-        memcpy(whole->data + (i * whole->shape.dims[axis] + at) * inner, part + i * width * inner, (size_t)(width * inner) * sizeof(float));
+        memcpy(whole->data + (i * whole->shape.dims[axis] + at) * inner, part + i * width * inner,
+               (size_t)(width * inner) * sizeof(float));
 }
 
 static int op_join_reference(const struct layer_run *run)
@@ -161,7 +165,8 @@ static int op_join_lower(struct lowering *l, const struct keras_call *call)
     char name[16];
     int n = parts(c, &source, o), axis = 0;
     struct shape out = call->outputs[0]->shape, part;
-    bool plain = c->variant == JOIN_CONCATENATE || c->variant == JOIN_APPEND || c->variant == JOIN_HSTACK || c->variant == JOIN_VSTACK;
+    bool plain = c->variant == JOIN_CONCATENATE || c->variant == JOIN_APPEND || c->variant == JOIN_HSTACK ||
+                 c->variant == JOIN_VSTACK;
     if (n < 1 || !arranged(c, &o[0].shape, &part, &axis))
         return -1;
     struct layout layout = plain ? lower_common_layout(l, call, n, o, out.rank) : layout_keras(o[0].shape.rank);
@@ -181,15 +186,16 @@ static int op_join_lower(struct lowering *l, const struct keras_call *call)
     for (int i = 0; i < n; i++)
         ids[i] = x[i].id;
     struct torch_attr attr = attr_int("dim", axis);
-    int id = lower_node(l, call, &(struct node_spec){
-                                     .op = TORCH_STACK,
-                                     .input_count = n,
-                                     .inputs = ids,
-                                     .attr_count = 1,
-                                     .attrs = &attr,
-                                     .shape = out,
-                                     .dtype = call->outputs[0]->dtype,
-                                 });
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = TORCH_STACK,
+                            .input_count = n,
+                            .inputs = ids,
+                            .attr_count = 1,
+                            .attrs = &attr,
+                            .shape = out,
+                            .dtype = call->outputs[0]->dtype,
+                        });
     lower_output(l, call, 0, (struct lowered){id, layout_keras(out.rank)});
     return 0;
 }
@@ -227,13 +233,16 @@ static void op_split_read(struct config_reader *reader, void *config, int varian
     else
         c->index_count = config_list(reader, "indices_or_sections", LAYER_MAX_OUTPUTS - 1, c->indices);
     if (c->index_count < 0 || (c->index_count == 0 && (c->sections < 1 || c->sections > LAYER_MAX_OUTPUTS)))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "indices_or_sections", "1 to %d parts are supported", LAYER_MAX_OUTPUTS);
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "indices_or_sections", "1 to %d parts are supported",
+                      LAYER_MAX_OUTPUTS);
 }
 
 /* The first cells of the parts, with the size behind the last; the number of parts or -1. */
 static int split_points(const struct split_config *c, int64_t size, int64_t ret[LAYER_MAX_OUTPUTS + 1])
 {
-    int n = c->variant == SPLIT_UNSTACK ? (int)(size > LAYER_MAX_OUTPUTS ? 0 : size) : c->index_count ? c->index_count + 1 : (int)c->sections;
+    int n = c->variant == SPLIT_UNSTACK ? (int)(size > LAYER_MAX_OUTPUTS ? 0 : size)
+            : c->index_count            ? c->index_count + 1
+                                        : (int)c->sections;
     if (n < 1 || (c->variant == SPLIT_SPLIT && !c->index_count && size % n != 0))
         return -1;
     ret[0] = 0;
@@ -258,7 +267,8 @@ static int op_split_shape(struct layer_shape *s)
         return operand_fail(s, "x");
     int n = axis < 0 || in->dims[axis] < 0 ? -1 : split_points(c, in->dims[axis], points);
     if (n < 1)
-        return layer_shape_fail(s, "The input cannot be split like that; at most %d parts are supported", LAYER_MAX_OUTPUTS);
+        return layer_shape_fail(s, "The input cannot be split like that; at most %d parts are supported",
+                                LAYER_MAX_OUTPUTS);
     s->output_count = n;
     for (int i = 0; i < n; i++) {
         s->outputs[i] = *in;
@@ -295,8 +305,10 @@ static int op_split_lower(struct lowering *l, const struct keras_call *call)
     int axis = axis_resolve(c->axis, in->rank), n = split_points(c, in->dims[axis], points);
     struct lowered x = c->variant == SPLIT_UNSTACK ? lower_input_keras(l, call, 0) : lower_input_plain(l, call, 0);
     for (int i = 0; i < n; i++)
-        lower_output(l, call, i, c->variant == SPLIT_UNSTACK ? lower_select(l, call, x, axis, i)
-                                                             : lower_range(l, call, x, layout_axis(&x.layout, axis), points[i], points[i + 1], 1));
+        lower_output(l, call, i,
+                     c->variant == SPLIT_UNSTACK
+                         ? lower_select(l, call, x, axis, i)
+                         : lower_range(l, call, x, layout_axis(&x.layout, axis), points[i], points[i + 1], 1));
     return 0;
 }
 

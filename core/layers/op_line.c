@@ -21,16 +21,19 @@ struct line_config {
 static void op_line_read(struct config_reader *reader, void *config, int variant)
 {
     struct line_config *c = config;
-    *c = (struct line_config){.variant = (enum line_variant)variant, .dtype = DTYPE_COUNT, .has_axis = true, .axis = -1};
+    *c = (struct line_config){
+        .variant = (enum line_variant)variant, .dtype = DTYPE_COUNT, .has_axis = true, .axis = -1};
     if (c->variant == LINE_TOPK) {
         c->k = config_size(reader, "k", 1);
-        (void)config_bool(reader, "sorted", true); /* TensorFlow's come sorted in either case or in an order of no promise */
+        (void)config_bool(reader, "sorted",
+                          true); /* TensorFlow's come sorted in either case or in an order of no promise */
         return;
     }
     c->has_axis = config_get(reader, "axis") != NULL;
     c->axis = config_int(reader, "axis", -1);
     if (!c->has_axis && c->variant != LINE_AVERAGE)
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "axis", "Without an axis the batch would be mixed: not supported");
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "axis",
+                      "Without an axis the batch would be mixed: not supported");
     if (c->variant == LINE_DIFF)
         c->k = config_int(reader, "n", 1);
     if (c->variant == LINE_DIFF && (c->k < 0 || c->k > 16))
@@ -41,7 +44,8 @@ static void op_line_read(struct config_reader *reader, void *config, int variant
         if (c->order < 1)
             config_refuse(reader, H5PT_CONFIG_INVALID, "order", "\"order\" must be at least 1");
     }
-    const char *dtype = c->variant == LINE_CUMSUM || c->variant == LINE_CUMPROD ? config_text(reader, "dtype", NULL) : NULL;
+    const char *dtype = c->variant == LINE_CUMSUM || c->variant == LINE_CUMPROD ? config_text(reader, "dtype", NULL)
+                                                                                : NULL;
     if (dtype && (!dtype_from_name(dtype, &c->dtype) || (c->dtype != DTYPE_F32 && c->dtype != DTYPE_I32)))
         config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype", "Values of type %.40s are not supported", dtype);
 }
@@ -68,7 +72,8 @@ static int op_line_shape(struct layer_shape *s)
     const struct shape *in = &s->inputs[0];
     enum dtype dtype = s->input_dtypes[0];
     int axis = axis_resolve(c->axis, in->rank);
-    if (s->input_count < 1 || layer_argument_tensor(layer_argument(s->arguments, 0, c->variant == LINE_DIFF ? "a" : "x")) != 0)
+    if (s->input_count < 1 ||
+        layer_argument_tensor(layer_argument(s->arguments, 0, c->variant == LINE_DIFF ? "a" : "x")) != 0)
         return operand_fail(s, "x");
     if (axis < 0)
         return layer_shape_fail(s, "The input has no axis %d", (int)c->axis);
@@ -81,7 +86,8 @@ static int op_line_shape(struct layer_shape *s)
     else if (c->variant == LINE_ARGSORT)
         s->output_dtypes[0] = DTYPE_I32;
     else if (dtype == DTYPE_BOOL || (c->variant == LINE_NORMALIZE && !dtype_is_float(dtype)))
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "%s of %s is not supported", s->layer->class_name, dtype_name(dtype));
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "%s of %s is not supported", s->layer->class_name,
+                         dtype_name(dtype));
     if (c->variant == LINE_DIFF && in->dims[axis] >= 0)
         s->outputs[0].dims[axis] -= c->k;
     if (c->variant == LINE_TOPK) {
@@ -116,7 +122,8 @@ static int by_value_down(const void *a, const void *b)
     return x->value != y->value ? (x->value > y->value ? -1 : 1) : (x->index > y->index) - (x->index < y->index);
 }
 
-static void sort_line(const struct line_config *c, const float *in, int64_t n, float *out, float *indices, struct item *items)
+static void sort_line(const struct line_config *c, const float *in, int64_t n, float *out, float *indices,
+                      struct item *items)
 {
     for (int64_t i = 0; i < n; i++)
         items[i] = (struct item){in[i], i};
@@ -228,7 +235,8 @@ static int op_line_reference(const struct layer_run *run)
     int64_t n = average && !c->has_axis ? in->count : in->shape.dims[axis], count = n ? in->count / n : 0;
     int64_t width = average ? 1 : run->outputs[0]->shape.dims[axis];
     struct tensor *x = tensor_transpose(in, order);
-    float *first = calloc((size_t)(count * width) + 1, sizeof *first), *second = calloc((size_t)(count * width) + 1, sizeof *second);
+    float *first = calloc((size_t)(count * width) + 1, sizeof *first),
+          *second = calloc((size_t)(count * width) + 1, sizeof *second);
     void *scratch = calloc((size_t)n + 1, sizeof(struct item));
     if (x && first && second && scratch)
         status = 0;
@@ -278,7 +286,8 @@ static struct lowered lower_average(struct lowering *l, const struct keras_call 
     struct layout layout = layout_keras(aligned.rank);
     struct lowered weights = lower_buffer(l, call, "weights", t, &layout);
     tensor_free(t);
-    return lower_one(l, call, TORCH_SUM, lower_join(l, call, TORCH_MUL, x, weights, DTYPE_F32), shape, layout_keras(shape.rank), DTYPE_F32, 1, &dim);
+    return lower_one(l, call, TORCH_SUM, lower_join(l, call, TORCH_MUL, x, weights, DTYPE_F32), shape,
+                     layout_keras(shape.rank), DTYPE_F32, 1, &dim);
 }
 
 static int op_line_lower(struct lowering *l, const struct keras_call *call)
@@ -307,13 +316,15 @@ static int op_line_lower(struct lowering *l, const struct keras_call *call)
         break;
     case LINE_CUMSUM:
     case LINE_CUMPROD:
-        y = lower_one(l, call, c->variant == LINE_CUMSUM ? TORCH_CUMSUM : TORCH_CUMPROD, lower_convert(l, call, x, dtype), shape, x.layout,
-                      dtype_is_float(dtype) ? dtype : DTYPE_I64, 1, attrs);
+        y = lower_one(l, call, c->variant == LINE_CUMSUM ? TORCH_CUMSUM : TORCH_CUMPROD,
+                      lower_convert(l, call, x, dtype), shape, x.layout, dtype_is_float(dtype) ? dtype : DTYPE_I64, 1,
+                      attrs);
         break;
     case LINE_DIFF:
         y = x;
         for (int64_t i = 0; i < c->k; i++)
-            y = lower_join(l, call, TORCH_SUB, lower_range(l, call, y, dim, 1, 0, 1), lower_range(l, call, y, dim, 0, -1, 1), dtype);
+            y = lower_join(l, call, TORCH_SUB, lower_range(l, call, y, dim, 1, 0, 1),
+                           lower_range(l, call, y, dim, 0, -1, 1), dtype);
         break;
     default:
         attrs[1] = attr_float("p", (double)c->order);

@@ -24,7 +24,8 @@ static void op_lookup_read(struct config_reader *reader, void *config, int varia
         c->right = config_choice(reader, "side", "left right", 0) == 1;
 }
 
-static void operands(const struct lookup_config *c, const struct operand_source *source, struct operand *x, struct operand *list)
+static void operands(const struct lookup_config *c, const struct operand_source *source, struct operand *x,
+                     struct operand *list)
 {
     bool search = c->variant == LOOKUP_SEARCH_SORTED, digitize = c->variant == LOOKUP_DIGITIZE;
     *x = search ? operand_at(source, 1, "values") : operand_at(source, 0, digitize ? "x" : "x1");
@@ -39,7 +40,8 @@ static int op_lookup_shape(struct layer_shape *s)
     operands(c, &source, &x, &list);
     if (x.kind != OPERAND_TENSOR || s->input_count != 1)
         return operand_fail(s, "x");
-    if ((list.kind != OPERAND_ARRAY && list.kind != OPERAND_NUMBER) || (c->variant != LOOKUP_IS_IN && list.shape.rank != 1))
+    if ((list.kind != OPERAND_ARRAY && list.kind != OPERAND_NUMBER) ||
+        (c->variant != LOOKUP_IS_IN && list.shape.rank != 1))
         return operand_fail(s, "x2");
     s->outputs[0] = x.shape;
     s->output_dtypes[0] = c->variant == LOOKUP_IS_IN ? DTYPE_BOOL : DTYPE_I32;
@@ -86,15 +88,16 @@ static int op_lookup_lower(struct lowering *l, const struct keras_call *call)
     tensor_free(t);
     struct torch_attr right = attr_bool("right", c->right), invert = attr_bool("invert", c->invert);
     enum dtype dtype = in ? DTYPE_BOOL : DTYPE_I64;
-    int id = lower_node(l, call, &(struct node_spec){
-                                     .op = in ? TORCH_ISIN : TORCH_BUCKETIZE,
-                                     .input_count = 2,
-                                     .inputs = (int[]){x.id, known.id},
-                                     .attr_count = 1,
-                                     .attrs = in ? &invert : &right,
-                                     .shape = lower_shape(l, x.id),
-                                     .dtype = dtype,
-                                 });
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = in ? TORCH_ISIN : TORCH_BUCKETIZE,
+                            .input_count = 2,
+                            .inputs = (int[]){x.id, known.id},
+                            .attr_count = 1,
+                            .attrs = in ? &invert : &right,
+                            .shape = lower_shape(l, x.id),
+                            .dtype = dtype,
+                        });
     lower_output(l, call, 0, (struct lowered){id, x.layout});
     return 0;
 }

@@ -64,7 +64,8 @@ static int op_norm_shape(struct layer_shape *s)
         bool needed = c->variant == OP_NORM_BATCH && i <= VARIANCE;
         /* More than one axis of constants must be in the order of the axes. */
         if ((needed && o[i].kind != OPERAND_ARRAY) ||
-            (o[i].kind != OPERAND_NONE && (o[i].kind != OPERAND_ARRAY || o[i].shape.rank != count || !shape_count(&o[i].shape, &have) || have != cells)))
+            (o[i].kind != OPERAND_NONE && (o[i].kind != OPERAND_ARRAY || o[i].shape.rank != count ||
+                                           !shape_count(&o[i].shape, &have) || have != cells)))
             return operand_fail(s, role_names[i]);
         for (int k = 0; o[i].kind == OPERAND_ARRAY && k < count; k++)
             if (o[i].shape.dims[k] != s->inputs[0].dims[axes[k]])
@@ -75,7 +76,8 @@ static int op_norm_shape(struct layer_shape *s)
 }
 
 /* Mean and variance over `axes`, one pair for each combination of the others. */
-static void statistics(const struct tensor *x, const struct shape *kept, double *mean, double *variance, double *squares)
+static void statistics(const struct tensor *x, const struct shape *kept, double *mean, double *variance,
+                       double *squares)
 {
     struct walk walk;
     int64_t count = 1;
@@ -111,7 +113,8 @@ static int normalise(const struct layer_run *run, const struct op_norm_config *c
     for (int64_t i = 0; i < x->count; i++, walk_next(&a), walk_next(&b)) {
         double v = (double)x->data[i];
         if (c->variant == OP_NORM_BATCH)
-            v = (v - (double)t[MEAN].tensor->data[b.offset]) / sqrt((double)t[VARIANCE].tensor->data[b.offset] + c->epsilon);
+            v = (v - (double)t[MEAN].tensor->data[b.offset]) /
+                sqrt((double)t[VARIANCE].tensor->data[b.offset] + c->epsilon);
         else if (c->variant == OP_NORM_RMS)
             v /= sqrt(squares[a.offset] + c->epsilon);
         else
@@ -142,8 +145,8 @@ static int op_norm_reference(const struct layer_run *run)
 }
 
 /* A constant along the axes, to meet x. */
-static struct lowered along(struct lowering *l, const struct keras_call *call, const struct operand *o, const char *name,
-                            const struct shape *only, const struct layout *layout)
+static struct lowered along(struct lowering *l, const struct keras_call *call, const struct operand *o,
+                            const char *name, const struct shape *only, const struct layout *layout)
 {
     struct tensor *t = operand_constant(o);
     if (t)
@@ -173,7 +176,8 @@ static int op_norm_lower(struct lowering *l, const struct keras_call *call)
         if (!c->rms_scaling)
             y = lower_join(l, call, TORCH_SUB, x, lower_reduce(l, call, TORCH_MEAN, x, count, axes), DTYPE_F32);
     }
-    scale = lower_map(l, call, TORCH_RSQRT, lower_number(l, call, TORCH_ADD_SCALAR, scale, c->epsilon, false, DTYPE_F32), DTYPE_F32);
+    scale = lower_map(l, call, TORCH_RSQRT,
+                      lower_number(l, call, TORCH_ADD_SCALAR, scale, c->epsilon, false, DTYPE_F32), DTYPE_F32);
     y = lower_join(l, call, TORCH_MUL, y, scale, DTYPE_F32);
     if (o[SCALE].kind == OPERAND_ARRAY)
         y = lower_join(l, call, TORCH_MUL, y, along(l, call, &o[SCALE], "scale", &only, &layout), DTYPE_F32);

@@ -8,7 +8,7 @@
 
 struct patch_config {
     enum patch_variant variant;
-    int64_t block;                                     /* DEPTH_TO_SPACE, SPACE_TO_DEPTH */
+    int64_t block;                                       /* DEPTH_TO_SPACE, SPACE_TO_DEPTH */
     int64_t size[2], stride[2], dilation[2], padding[2]; /* the others */
     bool same;
 };
@@ -56,7 +56,8 @@ static struct image image_of(const struct keras_layer *layer, const struct shape
 }
 
 /* Where windows begin, and how many there are along height and width. */
-static bool windows(const struct patch_config *c, const struct image *in, int64_t before[2], int64_t after[2], int64_t count[2])
+static bool windows(const struct patch_config *c, const struct image *in, int64_t before[2], int64_t after[2],
+                    int64_t count[2])
 {
     for (int i = 0; i < 2; i++) {
         int64_t size = i ? in->width : in->height, extent = (c->size[i] - 1) * c->dilation[i] + 1;
@@ -144,7 +145,8 @@ static void cut_patches(const struct layer_run *run, const struct patch_config *
                     int64_t y = o / count[1] * c->stride[0] + t / c->size[1] * c->dilation[0] - before[0];
                     int64_t x = o % count[1] * c->stride[1] + t % c->size[1] * c->dilation[1] - before[1];
                     bool inside = y >= 0 && y < im->height && x >= 0 && x < im->width;
-                    int64_t to = cell(&out, n, o / count[1], o % count[1], unfold ? k * taps + t : t * im->channels + k);
+                    int64_t to = cell(&out, n, o / count[1], o % count[1],
+                                      unfold ? k * taps + t : t * im->channels + k);
                     run->outputs[0]->data[to] = inside ? run->inputs[0]->data[cell(im, n, y, x, k)] : 0;
                 }
 }
@@ -162,7 +164,8 @@ static int op_patch_reference(const struct layer_run *run)
 
 /* ---- lowering ---- */
 
-static struct lowered reshape(struct lowering *l, const struct keras_call *call, struct lowered x, int rank, const int64_t *dims)
+static struct lowered reshape(struct lowering *l, const struct keras_call *call, struct lowered x, int rank,
+                              const int64_t *dims)
 {
     int64_t sizes[SHAPE_MAX_RANK] = {DIM_UNKNOWN};
     int from[SHAPE_MAX_RANK] = {0};
@@ -174,7 +177,8 @@ static struct lowered reshape(struct lowering *l, const struct keras_call *call,
 }
 
 /* In (batch, height, width, channels): the blocks become axes, which are moved and merged. */
-static struct lowered lower_blocks(struct lowering *l, const struct keras_call *call, const struct patch_config *c, const struct image *im, struct lowered x)
+static struct lowered lower_blocks(struct lowering *l, const struct keras_call *call, const struct patch_config *c,
+                                   const struct image *im, struct lowered x)
 {
     int64_t b = c->block;
     if (c->variant == PATCH_DEPTH_TO_SPACE) {
@@ -189,15 +193,17 @@ static struct lowered lower_blocks(struct lowering *l, const struct keras_call *
 }
 
 /* F.unfold of (batch, channels, height, width). */
-static struct lowered lower_unfold(struct lowering *l, const struct keras_call *call, const struct patch_config *c, const struct image *im,
-                                   struct lowered x, int64_t count[2])
+static struct lowered lower_unfold(struct lowering *l, const struct keras_call *call, const struct patch_config *c,
+                                   const struct image *im, struct lowered x, int64_t count[2])
 {
     int64_t before[2], after[2];
     if (!windows(c, im, before, after, count))
         return (struct lowered){.id = -1, .layout = layout_keras(3)};
     x = lower_pad(l, call, x, (int64_t[]){0, 0, before[0], before[1]}, (int64_t[]){0, 0, after[0], after[1]}, 0);
-    struct torch_attr attrs[] = {attr_ints(l, "kernel_size", 2, c->size), attr_ints(l, "dilation", 2, c->dilation), attr_ints(l, "stride", 2, c->stride)};
-    struct shape shape = {.rank = 3, .dims = {DIM_UNKNOWN, im->channels * c->size[0] * c->size[1], count[0] * count[1]}};
+    struct torch_attr attrs[] = {attr_ints(l, "kernel_size", 2, c->size), attr_ints(l, "dilation", 2, c->dilation),
+                                 attr_ints(l, "stride", 2, c->stride)};
+    struct shape shape = {.rank = 3,
+                          .dims = {DIM_UNKNOWN, im->channels * c->size[0] * c->size[1], count[0] * count[1]}};
     return lower_one(l, call, TORCH_UNFOLD, x, shape, layout_keras(3), lower_dtype(l, x.id), 3, attrs);
 }
 
@@ -205,7 +211,8 @@ static int op_patch_lower(struct lowering *l, const struct keras_call *call)
 {
     const struct patch_config *c = call->layer->config;
     struct image im = image_of(call->layer, &call->inputs[0]->shape);
-    struct layout keras = layout_keras(4), first = {.rank = 4, .axes = {0, 3, 1, 2}}, last = {.rank = 4, .axes = {0, 2, 3, 1}};
+    struct layout keras = layout_keras(4), first = {.rank = 4, .axes = {0, 3, 1, 2}},
+                  last = {.rank = 4, .axes = {0, 2, 3, 1}};
     int64_t count[2];
     bool blocks = c->variant == PATCH_DEPTH_TO_SPACE || c->variant == PATCH_SPACE_TO_DEPTH;
     struct layout wanted = im.channels_first == blocks ? (blocks ? last : first) : keras;

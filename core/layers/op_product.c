@@ -13,17 +13,17 @@ enum { TERM_SIZE = SHAPE_MAX_RANK + 1 };
 
 struct product_config {
     enum product_variant variant;
-    const char *equation;                          /* EINSUM */
-    int axis_count;                                /* TENSORDOT: */
+    const char *equation; /* EINSUM */
+    int axis_count;       /* TENSORDOT: */
     int64_t axes[2][SHAPE_MAX_RANK];
-    bool last_axes;                                /* …the last axis_count of one with the first of the other */
+    bool last_axes; /* …the last axis_count of one with the first of the other */
 };
 
 /* Letters are 'a' + number. */
 struct equation {
     char terms[3][TERM_SIZE]; /* the second one is empty for a single operand */
     int operands;
-    bool flat[2];             /* the operand is taken as a vector of all its cells */
+    bool flat[2]; /* the operand is taken as a vector of all its cells */
 };
 
 static void read_axes(struct config_reader *reader, struct product_config *c)
@@ -188,9 +188,7 @@ static bool make_equation(const struct product_config *c, int count, const struc
         matmul_terms(a, b, e);
         return true;
     case PRODUCT_DOT: return contract(a, b, a == 0 || b == 0 ? 0 : 1, x_axes, y_axes, e);
-    case PRODUCT_INNER:
-        y_axes[0] = -1;
-        return contract(a, b, a == 0 || b == 0 ? 0 : 1, x_axes, y_axes, e);
+    case PRODUCT_INNER: y_axes[0] = -1; return contract(a, b, a == 0 || b == 0 ? 0 : 1, x_axes, y_axes, e);
     case PRODUCT_OUTER:
     case PRODUCT_VDOT:
         e->flat[0] = a != 1;
@@ -263,7 +261,8 @@ static int op_product_shape(struct layer_shape *s)
     if (n < 1)
         return operand_fail(s, "x1");
     if (!make_equation(c, n, o, &e))
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "args", "This form of %s is not supported", s->layer->class_name);
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "args", "This form of %s is not supported",
+                         s->layer->class_name);
     for (int i = 0; i < n; i++)
         shapes[i] = taken_shape(&o[i], e.flat[i]);
     if (!letter_sizes(&e, shapes, sizes))
@@ -285,7 +284,8 @@ struct loops {
     int64_t sizes[2 * SHAPE_MAX_RANK], steps[2][2 * SHAPE_MAX_RANK];
 };
 
-static void add_loop(struct loops *loops, const struct equation *e, const struct shape shapes[2], const int64_t *sizes, char letter)
+static void add_loop(struct loops *loops, const struct equation *e, const struct shape shapes[2], const int64_t *sizes,
+                     char letter)
 {
     int at = loops->count++;
     loops->sizes[at] = sizes[(int)letter];
@@ -309,8 +309,8 @@ static double sum_loops(const struct loops *loops, int first, const float *x, co
     return sum;
 }
 
-static void run_equation(const struct equation *e, const struct shape shapes[2], const int64_t *sizes, const float *x, const float *y,
-                         struct tensor *out)
+static void run_equation(const struct equation *e, const struct shape shapes[2], const int64_t *sizes, const float *x,
+                         const float *y, struct tensor *out)
 {
     struct loops loops = {.count = 0};
     int64_t index[SHAPE_MAX_RANK] = {0};
@@ -367,7 +367,8 @@ static struct lowered flattened(struct lowering *l, const struct keras_call *cal
 }
 
 /* One operand: sums, then an order of axes. */
-static struct lowered lower_single(struct lowering *l, const struct keras_call *call, const struct equation *e, struct lowered x)
+static struct lowered lower_single(struct lowering *l, const struct keras_call *call, const struct equation *e,
+                                   struct lowered x)
 {
     int axes[SHAPE_MAX_RANK], count = 0, n = 0;
     char left[TERM_SIZE];
@@ -440,7 +441,8 @@ static int op_product_lower(struct lowering *l, const struct keras_call *call)
         y.layout = layout_keras(shape.rank);
         lower_set_shape(l, y.id, &shape);
     } else if (!e.flat[0] && !e.flat[1] && broadcasts(&e, o)) {
-        return h5pt_fail(lower_error(l), H5PT_UNSUPPORTED_CALL_ARGUMENT, call->layer->path, "Broadcasting in an equation is not supported");
+        return h5pt_fail(lower_error(l), H5PT_UNSUPPORTED_CALL_ARGUMENT, call->layer->path,
+                         "Broadcasting in an equation is not supported");
     } else {
         (void)snprintf(text, sizeof text, "%s,%s->%s", e.terms[0], e.terms[1], e.terms[2]);
         y = lower_einsum(l, call, text, x[0], x[1], shape, dtype);

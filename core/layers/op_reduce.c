@@ -10,13 +10,13 @@
 
 struct reduce_config {
     enum reduce_variant variant;
-    bool all;               /* over all axes */
-    struct axis_list axes;  /* else */
+    bool all;              /* over all axes */
+    struct axis_list axes; /* else */
     bool keepdims;
-    double order;           /* NORM: of the vector norm */
-    bool has_initial;       /* MAX, MIN */
+    double order;     /* NORM: of the vector norm */
+    bool has_initial; /* MAX, MIN */
     double initial;
-    enum dtype dtype;       /* PROD: DTYPE_COUNT when not given */
+    enum dtype dtype; /* PROD: DTYPE_COUNT when not given */
 };
 
 static double read_norm_order(struct config_reader *reader, const struct reduce_config *c)
@@ -29,7 +29,8 @@ static double read_norm_order(struct config_reader *reader, const struct reduce_
     if (text && strcmp(text, "fro") == 0 && !c->all && c->axes.count == 2)
         return 2;
     if (!json_read_double(value, &order) || c->all || c->axes.count != 1)
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "ord", "This norm is not supported: only vector norms and Frobenius' are");
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "ord",
+                      "This norm is not supported: only vector norms and Frobenius' are");
     return order;
 }
 
@@ -50,7 +51,8 @@ static void op_reduce_read(struct config_reader *reader, void *config, int varia
     if (c->variant == REDUCE_QUANTILE || c->variant == REDUCE_PERCENTILE)
         (void)config_choice(reader, "method", "linear", 0);
     if (c->variant == REDUCE_MOMENTS && config_bool(reader, "synchronized", false))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "synchronized", "Moments over several devices are not supported");
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "synchronized",
+                      "Moments over several devices are not supported");
     const char *dtype = c->variant == REDUCE_PROD ? config_text(reader, "dtype", NULL) : NULL;
     if (dtype && (!dtype_from_name(dtype, &c->dtype) || (c->dtype != DTYPE_F32 && c->dtype != DTYPE_I32)))
         config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype", "Values of type %.40s are not supported", dtype);
@@ -130,7 +132,8 @@ static int op_reduce_shape(struct layer_shape *s)
     int count = resolve(c, in->rank, axes);
     bool indices = c->variant == REDUCE_ARGMAX || c->variant == REDUCE_ARGMIN;
     if (count < 1 || (indices && !c->all && count != 1))
-        return layer_shape_fail(s, "The axes of %s do not fit an input of %d dimensions", s->layer->class_name, in->rank);
+        return layer_shape_fail(s, "The axes of %s do not fit an input of %d dimensions", s->layer->class_name,
+                                in->rank);
     if (!dtype_is_float(s->input_dtypes[0]) && (c->variant == REDUCE_LOGSUMEXP || c->variant == REDUCE_MOMENTS))
         return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "%s is for floats", s->layer->class_name);
     s->output_count = c->variant == REDUCE_MOMENTS ? 2 : 1;
@@ -253,12 +256,8 @@ static double reduce(const struct reduce_config *c, double *v, int64_t n, double
     case REDUCE_MOMENTS:
     case REDUCE_MEAN: return total(v, n, false, NULL) / (double)n;
     case REDUCE_PROD: return product(v, n);
-    case REDUCE_MAX:
-        x = extreme(v, n, true, false);
-        return c->has_initial ? fmax(x, c->initial) : x;
-    case REDUCE_MIN:
-        x = extreme(v, n, false, false);
-        return c->has_initial ? fmin(x, c->initial) : x;
+    case REDUCE_MAX: x = extreme(v, n, true, false); return c->has_initial ? fmax(x, c->initial) : x;
+    case REDUCE_MIN: x = extreme(v, n, false, false); return c->has_initial ? fmin(x, c->initial) : x;
     case REDUCE_PTP: return extreme(v, n, true, false) - extreme(v, n, false, false);
     case REDUCE_VAR: return variance(v, n);
     case REDUCE_STD: return sqrt(variance(v, n));
@@ -271,9 +270,7 @@ static double reduce(const struct reduce_config *c, double *v, int64_t n, double
     case REDUCE_PERCENTILE: return quantile(v, n, q);
     case REDUCE_NORM: return vector_norm(v, n, c->order);
     case REDUCE_NANSUM: return total(v, n, true, NULL);
-    case REDUCE_NANMEAN:
-        x = total(v, n, true, &count);
-        return x / (double)count;
+    case REDUCE_NANMEAN: x = total(v, n, true, &count); return x / (double)count;
     case REDUCE_NANMAX: return extreme(v, n, true, true);
     case REDUCE_NANMIN: return extreme(v, n, false, true);
     }
@@ -398,7 +395,8 @@ static struct lowered one_dim(struct reduction *r)
 }
 
 /* A reduction along one dim that loses the reduced axes; they come back as sizes of 1 when they are to be kept. */
-static struct lowered emit_one_dim(struct reduction *r, enum torch_op op, enum dtype dtype, const struct torch_attr *extra)
+static struct lowered emit_one_dim(struct reduction *r, enum torch_op op, enum dtype dtype,
+                                   const struct torch_attr *extra)
 {
     if (r->count == 1)
         return emit(r, op, r->x, dtype, extra);
@@ -432,8 +430,10 @@ static struct lowered emit_one_dim(struct reduction *r, enum torch_op op, enum d
 /* The NaNs of x replaced. */
 static struct lowered without_nan(const struct reduction *r, double value)
 {
-    struct torch_attr attrs[] = {attr_float("nan", value), attr_float("posinf", (double)INFINITY), attr_float("neginf", -(double)INFINITY)};
-    return lower_one(r->l, r->call, TORCH_NAN_TO_NUM, r->x, lower_shape(r->l, r->x.id), r->x.layout, lower_dtype(r->l, r->x.id), 3, attrs);
+    struct torch_attr attrs[] = {attr_float("nan", value), attr_float("posinf", (double)INFINITY),
+                                 attr_float("neginf", -(double)INFINITY)};
+    return lower_one(r->l, r->call, TORCH_NAN_TO_NUM, r->x, lower_shape(r->l, r->x.id), r->x.layout,
+                     lower_dtype(r->l, r->x.id), 3, attrs);
 }
 
 static struct lowered limited(const struct reduction *r, const struct reduce_config *c, struct lowered y)
@@ -441,7 +441,8 @@ static struct lowered limited(const struct reduction *r, const struct reduce_con
     double inf = (double)INFINITY;
     if (!c->has_initial)
         return y;
-    return c->variant == REDUCE_MAX ? lower_clamp(r->l, r->call, y, c->initial, inf) : lower_clamp(r->l, r->call, y, -inf, c->initial);
+    return c->variant == REDUCE_MAX ? lower_clamp(r->l, r->call, y, c->initial, inf)
+                                    : lower_clamp(r->l, r->call, y, -inf, c->initial);
 }
 
 static struct lowered lower_quantile(struct reduction *r, const struct reduce_config *c)
@@ -454,7 +455,8 @@ static struct lowered lower_quantile(struct reduction *r, const struct reduce_co
 
 static struct lowered lower_ptp(const struct reduction *r, enum dtype dtype)
 {
-    return lower_join(r->l, r->call, TORCH_SUB, emit(r, TORCH_AMAX, r->x, dtype, NULL), emit(r, TORCH_AMIN, r->x, dtype, NULL), dtype);
+    return lower_join(r->l, r->call, TORCH_SUB, emit(r, TORCH_AMAX, r->x, dtype, NULL),
+                      emit(r, TORCH_AMIN, r->x, dtype, NULL), dtype);
 }
 
 static struct lowered lower_reduction(struct reduction *r, const struct reduce_config *c, enum dtype dtype)
@@ -472,7 +474,8 @@ static struct lowered lower_reduction(struct reduction *r, const struct reduce_c
     case REDUCE_PTP: return lower_ptp(r, dtype);
     case REDUCE_VAR: return emit(r, TORCH_VAR, r->x, dtype, NULL);
     case REDUCE_STD: return emit(r, TORCH_STD, r->x, dtype, NULL);
-    case REDUCE_COUNT_NONZERO: return emit(r, TORCH_SUM, lower_convert(r->l, r->call, r->x, DTYPE_BOOL), DTYPE_I64, NULL);
+    case REDUCE_COUNT_NONZERO:
+        return emit(r, TORCH_SUM, lower_convert(r->l, r->call, r->x, DTYPE_BOOL), DTYPE_I64, NULL);
     case REDUCE_LOGSUMEXP: return emit(r, TORCH_LOGSUMEXP, r->x, dtype, NULL);
     case REDUCE_ARGMAX: return emit_one_dim(r, TORCH_ARGMAX, DTYPE_I64, NULL);
     case REDUCE_ARGMIN: return emit_one_dim(r, TORCH_ARGMIN, DTYPE_I64, NULL);
@@ -485,8 +488,13 @@ static struct lowered lower_reduction(struct reduction *r, const struct reduce_c
             return emit(r, TORCH_SUM, r->x, DTYPE_I64, NULL);
         return emit(r, TORCH_SUM, without_nan(r, 0), dtype, NULL);
     case REDUCE_NANMEAN: {
-        struct lowered here = lower_convert(r->l, r->call, lower_map(r->l, r->call, TORCH_LOGICAL_NOT, lower_map(r->l, r->call, TORCH_ISNAN, r->x, DTYPE_BOOL), DTYPE_BOOL), DTYPE_F32);
-        return lower_join(r->l, r->call, TORCH_DIV, emit(r, TORCH_SUM, without_nan(r, 0), dtype, NULL), emit(r, TORCH_SUM, here, dtype, NULL), dtype);
+        struct lowered here = lower_convert(r->l, r->call,
+                                            lower_map(r->l, r->call, TORCH_LOGICAL_NOT,
+                                                      lower_map(r->l, r->call, TORCH_ISNAN, r->x, DTYPE_BOOL),
+                                                      DTYPE_BOOL),
+                                            DTYPE_F32);
+        return lower_join(r->l, r->call, TORCH_DIV, emit(r, TORCH_SUM, without_nan(r, 0), dtype, NULL),
+                          emit(r, TORCH_SUM, here, dtype, NULL), dtype);
     }
     case REDUCE_NANMAX: return emit(r, TORCH_AMAX, without_nan(r, -(double)INFINITY), dtype, NULL);
     case REDUCE_NANMIN: return emit(r, TORCH_AMIN, without_nan(r, (double)INFINITY), dtype, NULL);
@@ -497,8 +505,8 @@ static struct lowered lower_reduction(struct reduction *r, const struct reduce_c
 /* Whether torch needs the input in the type of the result. */
 static bool needs_cast(const struct reduce_config *c)
 {
-    return c->variant == REDUCE_MEAN || c->variant == REDUCE_VAR || c->variant == REDUCE_STD || c->variant == REDUCE_NORM ||
-           c->variant == REDUCE_NANMEAN || c->variant == REDUCE_PROD || is_quantile(c);
+    return c->variant == REDUCE_MEAN || c->variant == REDUCE_VAR || c->variant == REDUCE_STD ||
+           c->variant == REDUCE_NORM || c->variant == REDUCE_NANMEAN || c->variant == REDUCE_PROD || is_quantile(c);
 }
 
 static int op_reduce_lower(struct lowering *l, const struct keras_call *call)

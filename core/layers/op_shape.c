@@ -9,7 +9,7 @@
 struct shape_config {
     enum shape_variant variant;
     bool has_axes;
-    struct axis_list axes, to;   /* TRANSPOSE; EXPAND_DIMS, SQUEEZE; SWAPAXES, MOVEAXIS, ROT90: from, to */
+    struct axis_list axes, to; /* TRANSPOSE; EXPAND_DIMS, SQUEEZE; SWAPAXES, MOVEAXIS, ROT90: from, to */
     int size_count;
     int64_t sizes[SHAPE_MAX_RANK]; /* RESHAPE, BROADCAST_TO */
     int64_t turns;                 /* ROT90: 0 … 3 */
@@ -22,7 +22,8 @@ static void op_shape_read(struct config_reader *reader, void *config, int varian
     switch (c->variant) {
     case SHAPE_RESHAPE:
     case SHAPE_BROADCAST_TO:
-        c->size_count = config_list(reader, c->variant == SHAPE_RESHAPE ? "newshape" : "shape", SHAPE_MAX_RANK, c->sizes);
+        c->size_count = config_list(reader, c->variant == SHAPE_RESHAPE ? "newshape" : "shape", SHAPE_MAX_RANK,
+                                    c->sizes);
         if (c->size_count < 0) {
             config_refuse(reader, H5PT_CONFIG_INVALID, "newshape", "The new shape is missing");
             c->size_count = 0;
@@ -116,7 +117,8 @@ static bool order_of_axes(const struct shape_config *c, int rank, int ret[SHAPE_
 
 static bool reorders(const struct shape_config *c)
 {
-    return c->variant == SHAPE_TRANSPOSE || c->variant == SHAPE_SWAPAXES || c->variant == SHAPE_MOVEAXIS || c->variant == SHAPE_ROT90;
+    return c->variant == SHAPE_TRANSPOSE || c->variant == SHAPE_SWAPAXES || c->variant == SHAPE_MOVEAXIS ||
+           c->variant == SHAPE_ROT90;
 }
 
 /* The axes that ROT90 turns round after the axes have been exchanged. */
@@ -194,7 +196,8 @@ static int op_shape_shape(struct layer_shape *s)
     const struct shape_config *c = s->config;
     const struct shape *in = &s->inputs[0];
     int axes[SHAPE_MAX_RANK];
-    if (s->input_count != 1 || layer_argument_tensor(layer_argument(s->arguments, 0, c->variant == SHAPE_ROT90 ? "array" : "x")) != 0)
+    if (s->input_count != 1 ||
+        layer_argument_tensor(layer_argument(s->arguments, 0, c->variant == SHAPE_ROT90 ? "array" : "x")) != 0)
         return operand_fail(s, "x");
     s->output_dtypes[0] = s->input_dtypes[0];
     if (reorders(c)) {
@@ -202,7 +205,8 @@ static int op_shape_shape(struct layer_shape *s)
             return layer_shape_fail(s, "The axes do not fit an input of %d dimensions", in->rank);
         int a = axis_resolve(c->axes.axes[0], in->rank), b = axis_resolve(c->axes.axes[1], in->rank);
         if (c->variant == SHAPE_ROT90 && c->turns == 2 && in->dims[a] != in->dims[b])
-            return layer_shape_fail(s, "Keras on TensorFlow turns what is not square by 180 degrees in another way than on other backends");
+            return layer_shape_fail(
+                s, "Keras on TensorFlow turns what is not square by 180 degrees in another way than on other backends");
         s->outputs[0] = shape_permute(in, axes);
         return 0;
     }
@@ -285,7 +289,8 @@ static struct lowered lower_broadcast(struct lowering *l, const struct keras_cal
 }
 
 /* The axes that are squeezed out, from the last to the first. */
-static struct lowered lower_squeeze(struct lowering *l, const struct keras_call *call, const struct shape_config *c, struct lowered x)
+static struct lowered lower_squeeze(struct lowering *l, const struct keras_call *call, const struct shape_config *c,
+                                    struct lowered x)
 {
     int axes[SHAPE_MAX_RANK], count = 0;
     struct shape shape = lower_shape(l, x.id);

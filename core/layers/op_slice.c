@@ -10,7 +10,7 @@ struct slice_config {
     enum slice_variant variant;
     int64_t sizes[SHAPE_MAX_RANK]; /* SLICE: of the result */
     int size_count;
-    int64_t crop[4], target[2];    /* CROP: top, left, bottom, right; height, width; DIM_UNKNOWN: not given */
+    int64_t crop[4], target[2]; /* CROP: top, left, bottom, right; height, width; DIM_UNKNOWN: not given */
 };
 
 /* start:stop:step along one axis, or one index of it. */
@@ -166,7 +166,8 @@ static bool read_crop(const struct slice_config *c, const struct shape *in, bool
             target = size - before - after;
         if (before < 0 || target < 1 || before + target > size)
             return false;
-        s->axes[first + k] = (struct axis_slice){.has_start = true, .has_stop = true, .start = before, .stop = before + target, .step = 1};
+        s->axes[first + k] = (struct axis_slice){
+            .has_start = true, .has_stop = true, .start = before, .stop = before + target, .step = 1};
     }
     return true;
 }
@@ -187,7 +188,8 @@ static void op_slice_read(struct config_reader *reader, void *config, int varian
     (void)config_data_format(reader);
 }
 
-static bool read_slices(const struct keras_layer *layer, const json_t *arguments, const struct shape *in, struct slices *s)
+static bool read_slices(const struct keras_layer *layer, const json_t *arguments, const struct shape *in,
+                        struct slices *s)
 {
     const struct slice_config *c = layer->config;
     *s = (struct slices){.rank = in->rank};

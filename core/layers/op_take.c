@@ -15,7 +15,8 @@ static void op_take_read(struct config_reader *reader, void *config, int variant
     struct take_config *c = config;
     *c = (struct take_config){(enum take_variant)variant, 0};
     if (!config_get(reader, "axis"))
-        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "axis", "Without an axis the batch would be mixed: not supported");
+        config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "axis",
+                      "Without an axis the batch would be mixed: not supported");
     c->axis = config_int(reader, "axis", 0);
 }
 
@@ -133,7 +134,8 @@ static int op_take_reference(const struct layer_run *run)
 }
 
 /* torch wants int64; a remainder takes care of indices that count from the end and are known only at run time. */
-static struct lowered lower_indices(struct lowering *l, const struct keras_call *call, const struct operand *indices, int64_t size)
+static struct lowered lower_indices(struct lowering *l, const struct keras_call *call, const struct operand *indices,
+                                    int64_t size)
 {
     if (indices->kind != OPERAND_TENSOR) {
         struct tensor *t = operand_constant(indices);
@@ -156,21 +158,23 @@ static int op_take_lower(struct lowering *l, const struct keras_call *call)
     int axis = axis_resolve(c->axis, o.shape.rank);
     struct shape shape = call->outputs[0]->shape;
     if (indices.kind == OPERAND_TENSOR && o.shape.dims[axis] < 0)
-        return h5pt_fail(lower_error(l), H5PT_SHAPE_UNKNOWN, call->layer->path, "The size of the axis that is picked from is not known");
+        return h5pt_fail(lower_error(l), H5PT_SHAPE_UNKNOWN, call->layer->path,
+                         "The size of the axis that is picked from is not known");
     struct lowered which = lower_indices(l, call, &indices, o.shape.dims[axis]);
     bool single = c->variant == TAKE_TAKE && indices.shape.rank == 1 && o.kind == OPERAND_TENSOR;
     struct lowered x = single ? lower_input_plain(l, call, o.input) : lower_operand(l, call, &o, "x");
     struct torch_attr dim = attr_int("dim", single ? layout_axis(&x.layout, axis) : axis);
     struct layout layout = single ? x.layout : layout_keras(shape.rank);
-    int id = lower_node(l, call, &(struct node_spec){
-                                     .op = c->variant == TAKE_TAKE ? TORCH_INDEX_SELECT : TORCH_TAKE_ALONG_DIM,
-                                     .input_count = 2,
-                                     .inputs = (int[]){x.id, which.id},
-                                     .attr_count = 1,
-                                     .attrs = &dim,
-                                     .shape = shape_permute(&shape, layout.axes),
-                                     .dtype = lower_dtype(l, x.id),
-                                 });
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = c->variant == TAKE_TAKE ? TORCH_INDEX_SELECT : TORCH_TAKE_ALONG_DIM,
+                            .input_count = 2,
+                            .inputs = (int[]){x.id, which.id},
+                            .attr_count = 1,
+                            .attrs = &dim,
+                            .shape = shape_permute(&shape, layout.axes),
+                            .dtype = lower_dtype(l, x.id),
+                        });
     lower_output(l, call, 0, (struct lowered){id, layout});
     return 0;
 }
@@ -305,7 +309,9 @@ static int op_matrix_lower(struct lowering *l, const struct keras_call *call)
     enum dtype dtype = lower_dtype(l, x.id);
     if (whole_matrix(c)) {
         struct torch_attr attr = attr_int("diagonal", c->offset);
-        lower_output(l, call, 0, lower_one(l, call, c->variant == MATRIX_TRIL ? TORCH_TRIL : TORCH_TRIU, x, shape, x.layout, dtype, 1, &attr));
+        lower_output(l, call, 0,
+                     lower_one(l, call, c->variant == MATRIX_TRIL ? TORCH_TRIL : TORCH_TRIU, x, shape, x.layout, dtype,
+                               1, &attr));
         return 0;
     }
     struct diagonal d;
@@ -318,7 +324,8 @@ static int op_matrix_lower(struct lowering *l, const struct keras_call *call)
     struct lowered y = lower_one(l, call, TORCH_DIAGONAL, x, cells, layout_keras(cells.rank), dtype, 3, attrs);
     struct torch_attr last = attr_int("dim", -1);
     if (c->variant == MATRIX_TRACE)
-        y = lower_one(l, call, TORCH_SUM, y, shape, layout_keras(shape.rank), dtype_is_float(dtype) ? dtype : DTYPE_I64, 1, &last);
+        y = lower_one(l, call, TORCH_SUM, y, shape, layout_keras(shape.rank), dtype_is_float(dtype) ? dtype : DTYPE_I64,
+                      1, &last);
     lower_output(l, call, 0, y);
     return 0;
 }

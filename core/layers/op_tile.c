@@ -11,13 +11,13 @@ enum pad_mode { PAD_CONSTANT, PAD_REFLECT, PAD_SYMMETRIC, PAD_EDGE };
 
 struct tile_config {
     enum tile_variant variant;
-    bool flat;                            /* ROLL, REPEAT without axis: over all cells */
-    bool all;                             /* FLIP without axis: every axis */
+    bool flat; /* ROLL, REPEAT without axis: over all cells */
+    bool all;  /* FLIP without axis: every axis */
     struct axis_list axes;
     int amount_count;
-    int64_t amounts[2 * SHAPE_MAX_RANK];  /* shifts, repeats, or pad_width as pairs */
+    int64_t amounts[2 * SHAPE_MAX_RANK]; /* shifts, repeats, or pad_width as pairs */
     enum pad_mode mode;
-    int64_t target[2];                    /* PAD_IMAGES */
+    int64_t target[2]; /* PAD_IMAGES */
 };
 
 static void read_pad(struct config_reader *reader, struct tile_config *c)
@@ -50,16 +50,16 @@ static void op_tile_read(struct config_reader *reader, void *config, int variant
     case TILE_REPEAT:
         c->flat = !config_get(reader, "axis");
         c->axes = axis_list_read(reader, "axis", 0);
-        c->amount_count = config_list(reader, c->variant == TILE_ROLL ? "shift" : "repeats", SHAPE_MAX_RANK, c->amounts);
+        c->amount_count = config_list(reader, c->variant == TILE_ROLL ? "shift" : "repeats", SHAPE_MAX_RANK,
+                                      c->amounts);
         if (c->flat)
-            config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "axis", "Without an axis the batch would be mixed: not supported");
+            config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "axis",
+                          "Without an axis the batch would be mixed: not supported");
         if (c->amount_count < 1 || (c->amount_count > 1 && c->amount_count != c->axes.count))
             config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, c->variant == TILE_ROLL ? "shift" : "repeats",
                           "One number, or one for each axis, is supported");
         break;
-    case TILE_TILE:
-        c->amount_count = config_list(reader, "repeats", SHAPE_MAX_RANK, c->amounts);
-        break;
+    case TILE_TILE: c->amount_count = config_list(reader, "repeats", SHAPE_MAX_RANK, c->amounts); break;
     case TILE_PAD: read_pad(reader, c); break;
     case TILE_PAD_IMAGES: {
         static const char *const keys[] = {"top_padding", "left_padding", "bottom_padding", "right_padding"};
@@ -245,11 +245,12 @@ static int op_tile_reference(const struct layer_run *run)
 /* ---- lowering ---- */
 
 /* The border cells that are put in front (or behind) along one dim. */
-static struct lowered border(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, int64_t count,
-                             bool front, enum pad_mode mode)
+static struct lowered border(struct lowering *l, const struct keras_call *call, struct lowered x, int dim,
+                             int64_t count, bool front, enum pad_mode mode)
 {
     int64_t skip = mode == PAD_REFLECT ? 1 : 0, width = mode == PAD_EDGE ? 1 : count;
-    struct lowered part = front ? lower_range(l, call, x, dim, skip, skip + width, 1) : lower_range(l, call, x, dim, -skip - width, -skip, 1);
+    struct lowered part = front ? lower_range(l, call, x, dim, skip, skip + width, 1)
+                                : lower_range(l, call, x, dim, -skip - width, -skip, 1);
     if (mode != PAD_EDGE)
         return lower_flip(l, call, part, 1, &(int64_t){dim});
     struct torch_attr attrs[] = {attr_int("repeats", count), attr_int("dim", dim)};
@@ -258,8 +259,8 @@ static struct lowered border(struct lowering *l, const struct keras_call *call, 
     return lower_one(l, call, TORCH_REPEAT_INTERLEAVE, part, shape, part.layout, lower_dtype(l, part.id), 2, attrs);
 }
 
-static struct lowered mirror(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, int64_t before,
-                             int64_t after, enum pad_mode mode)
+static struct lowered mirror(struct lowering *l, const struct keras_call *call, struct lowered x, int dim,
+                             int64_t before, int64_t after, enum pad_mode mode)
 {
     struct lowered parts[3];
     int n = 0;
@@ -271,7 +272,8 @@ static struct lowered mirror(struct lowering *l, const struct keras_call *call, 
     return n > 1 ? lower_cat(l, call, n, parts, dim) : x;
 }
 
-static struct lowered lower_padding(struct lowering *l, const struct keras_call *call, const struct plan *p, struct lowered x)
+static struct lowered lower_padding(struct lowering *l, const struct keras_call *call, const struct plan *p,
+                                    struct lowered x)
 {
     int64_t before[SHAPE_MAX_RANK], after[SHAPE_MAX_RANK];
     for (int i = 0; i < x.layout.rank; i++) {
@@ -284,7 +286,8 @@ static struct lowered lower_padding(struct lowering *l, const struct keras_call 
     return p->mode == PAD_CONSTANT ? lower_pad(l, call, x, before, after, fill_value(call->arguments)) : x;
 }
 
-static struct lowered lower_tiling(struct lowering *l, const struct keras_call *call, const struct plan *p, struct lowered x)
+static struct lowered lower_tiling(struct lowering *l, const struct keras_call *call, const struct plan *p,
+                                   struct lowered x)
 {
     const struct tile_config *c = call->layer->config;
     int64_t dims[SHAPE_MAX_RANK];
@@ -298,7 +301,8 @@ static struct lowered lower_tiling(struct lowering *l, const struct keras_call *
     for (int i = 0; i < x.layout.rank; i++)
         dims[i] = p->amount[x.layout.axes[i]];
     attr = attr_list(l, "dims", x.layout.rank, dims);
-    return lower_one(l, call, TORCH_TILE, x, shape_permute(&shape, x.layout.axes), x.layout, lower_dtype(l, x.id), 1, &attr);
+    return lower_one(l, call, TORCH_TILE, x, shape_permute(&shape, x.layout.axes), x.layout, lower_dtype(l, x.id), 1,
+                     &attr);
 }
 
 static int op_tile_lower(struct lowering *l, const struct keras_call *call)

@@ -24,7 +24,8 @@ static double apply(enum unary_variant variant, double x)
 {
     switch (variant) {
 #define UNARY(name, torch, type, value)                                                                                \
-    case UNARY_##name: return value;
+    case UNARY_##name:                                                                                                 \
+        return value;
 #include "layers/op_unary.def"
 #undef UNARY
     case UNARY_COUNT: break;
@@ -131,8 +132,8 @@ static void op_adjust_read(struct config_reader *reader, void *config, int varia
             c->dtype = DTYPE_F32;
         else if (name && strcmp(name, "int") == 0)
             c->dtype = DTYPE_I32;
-        else if (name && (!dtype_from_name(name, &c->dtype) ||
-                          (c->dtype != DTYPE_F32 && c->dtype != DTYPE_I32 && c->dtype != DTYPE_I64 && c->dtype != DTYPE_BOOL)))
+        else if (name && (!dtype_from_name(name, &c->dtype) || (c->dtype != DTYPE_F32 && c->dtype != DTYPE_I32 &&
+                                                                c->dtype != DTYPE_I64 && c->dtype != DTYPE_BOOL)))
             config_refuse(reader, H5PT_UNSUPPORTED_DTYPE, "dtype", "Values of type %.40s are not supported", name);
         break;
     }
@@ -212,12 +213,15 @@ static struct lowered lower_adjust(struct lowering *l, const struct keras_call *
         return lower_one(l, call, TORCH_NAN_TO_NUM, x, lower_shape(l, x.id), x.layout, dtype, n, attrs);
     case ADJUST_ROUND:
         attrs[0] = attr_int("decimals", c->decimals);
-        return dtype_is_float(dtype) ? lower_one(l, call, TORCH_ROUND, x, lower_shape(l, x.id), x.layout, dtype, 1, attrs) : x;
+        return dtype_is_float(dtype)
+                   ? lower_one(l, call, TORCH_ROUND, x, lower_shape(l, x.id), x.layout, dtype, 1, attrs)
+                   : x;
     case ADJUST_CAST: return lower_convert(l, call, x, dtype);
     case ADJUST_COPY: return x;
     case ADJUST_CBRT: {
         x = lower_convert(l, call, x, dtype);
-        struct lowered size = lower_number(l, call, TORCH_POW_SCALAR, lower_map(l, call, TORCH_ABS, x, dtype), 1.0 / 3, false, dtype);
+        struct lowered size = lower_number(l, call, TORCH_POW_SCALAR, lower_map(l, call, TORCH_ABS, x, dtype), 1.0 / 3,
+                                           false, dtype);
         return lower_join(l, call, TORCH_MUL, lower_map(l, call, TORCH_SIGN, x, dtype), size, dtype);
     }
     }

@@ -74,7 +74,9 @@ static bool make_window(const struct window_config *c, int rank, const struct sh
 
 static const struct layer_handler *pool_of(const struct window_config *c)
 {
-    return c->variant == WINDOW_OP_MAX_POOL ? &max_pool_handler : c->variant == WINDOW_OP_AVERAGE_POOL ? &avg_pool_handler : NULL;
+    return c->variant == WINDOW_OP_MAX_POOL       ? &max_pool_handler
+           : c->variant == WINDOW_OP_AVERAGE_POOL ? &avg_pool_handler
+                                                  : NULL;
 }
 
 /* The kernels, which must be constants; how many there are, or -1. */
@@ -94,14 +96,16 @@ static int kernels(const struct window_config *c, const struct operand_source *s
     return 1 + separable;
 }
 
-static int shape_of_convolution(struct layer_shape *s, const struct window_config *c, const struct operand k[2], int64_t channels)
+static int shape_of_convolution(struct layer_shape *s, const struct window_config *c, const struct operand k[2],
+                                int64_t channels)
 {
     struct spatial_window window;
     int rank = s->inputs[0].rank - 2;
     int64_t inputs = k[0].shape.dims[k[0].shape.rank - 2], outputs = k[0].shape.dims[k[0].shape.rank - 1];
     if (!make_window(c, rank, &k[0].shape, &window))
         return layer_shape_fail(s, "The settings of %s do not fit together", s->layer->class_name);
-    if (c->variant == WINDOW_OP_CONV ? inputs < 1 || channels % inputs != 0 || outputs % (channels / inputs) != 0 : channels != inputs)
+    if (c->variant == WINDOW_OP_CONV ? inputs < 1 || channels % inputs != 0 || outputs % (channels / inputs) != 0
+                                     : channels != inputs)
         return layer_shape_fail(s, "The kernel does not fit %lld channels", (long long)channels);
     outputs *= c->variant == WINDOW_OP_CONV ? 1 : inputs;
     if (c->variant == WINDOW_OP_SEPARABLE) {
@@ -131,7 +135,9 @@ static int op_window_shape(struct layer_shape *s)
     if (s->input_dtypes[0] != DTYPE_F32)
         return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "%s is supported for float32", s->layer->class_name);
     if (count > 0)
-        return layer_known_dim(s, spatial_channel_axis(s->layer, rank), &channels) < 0 ? -1 : shape_of_convolution(s, c, k, channels);
+        return layer_known_dim(s, spatial_channel_axis(s->layer, rank), &channels) < 0
+                   ? -1
+                   : shape_of_convolution(s, c, k, channels);
     if (!make_window(c, rank, NULL, &window))
         return layer_shape_fail(s, "The settings of %s do not fit together", s->layer->class_name);
     struct layer_shape inner = *s;
@@ -143,8 +149,8 @@ static int op_window_shape(struct layer_shape *s)
 }
 
 /* One convolution of channels-last data; y is filled with 0 before. */
-static int convolve(const struct layer_run *run, const struct window_axis axes[WINDOW_MAX_RANK], bool depthwise, int64_t batch,
-                    int64_t channels, const float *x, const struct tensor *kernel, float *y)
+static int convolve(const struct layer_run *run, const struct window_axis axes[WINDOW_MAX_RANK], bool depthwise,
+                    int64_t batch, int64_t channels, const float *x, const struct tensor *kernel, float *y)
 {
     int64_t inputs = kernel->shape.dims[kernel->shape.rank - 2], outputs = kernel->shape.dims[kernel->shape.rank - 1];
     struct window_convolution job = {
@@ -174,7 +180,8 @@ static int run_convolution(const struct layer_run *run, const struct window_conf
     channels_last_axes(cl, &window, axes);
     if (c->variant != WINDOW_OP_SEPARABLE) {
         memset(cl->y, 0, (size_t)run->outputs[0]->count * sizeof *cl->y);
-        return convolve(run, axes, c->variant == WINDOW_OP_DEPTHWISE, cl->batch, cl->channels, cl->x->data, kernel, cl->y);
+        return convolve(run, axes, c->variant == WINDOW_OP_DEPTHWISE, cl->batch, cl->channels, cl->x->data, kernel,
+                        cl->y);
     }
     int64_t middle = cl->channels * kernel->shape.dims[kernel->shape.rank - 1], cells = cl->batch;
     for (int i = 0; i < WINDOW_MAX_RANK; i++) {
@@ -259,7 +266,8 @@ static int op_window_lower(struct lowering *l, const struct keras_call *call)
     if (count < 0 || !make_window(c, rank, &k[0].shape, &window))
         return -1;
     struct lowered x = spatial_input(l, call, rank);
-    int64_t channels = lower_shape(l, x.id).dims[1], outputs = k[0].shape.dims[rank + 1], inputs = k[0].shape.dims[rank];
+    int64_t channels = lower_shape(l, x.id).dims[1], outputs = k[0].shape.dims[rank + 1],
+            inputs = k[0].shape.dims[rank];
     bool depthwise = c->variant != WINDOW_OP_CONV;
     struct tensor *kernel = operand_constant(&k[0]), *arranged = kernel && depthwise ? depthwise_kernel(kernel) : NULL;
     struct conv_module module = {
@@ -277,8 +285,11 @@ static int op_window_lower(struct lowering *l, const struct keras_call *call)
     if (module.constant && c->variant == WINDOW_OP_SEPARABLE) {
         struct spatial_window point = {.rank = rank, .size = {1, 1, 1}, .stride = {1, 1, 1}, .dilation = {1, 1, 1}};
         struct tensor *second = operand_constant(&k[1]);
-        struct conv_module pointwise = {.suffix = "pointwise", .constant = second, .in_channels = module.out_channels,
-                                        .out_channels = k[1].shape.dims[rank + 1], .groups = 1};
+        struct conv_module pointwise = {.suffix = "pointwise",
+                                        .constant = second,
+                                        .in_channels = module.out_channels,
+                                        .out_channels = k[1].shape.dims[rank + 1],
+                                        .groups = 1};
         module.constant = second;
         if (second)
             x = conv_lower(l, call, x, &point, &pointwise);

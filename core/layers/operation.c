@@ -135,8 +135,8 @@ int operand_list(const struct operand_source *source, const json_t *argument, in
 int operand_fail(struct layer_shape *s, const char *name)
 {
     return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, name,
-                     "The argument \"%s\" of %s is neither a tensor nor numbers, or not of a form that is supported", name,
-                     s->layer->class_name);
+                     "The argument \"%s\" of %s is neither a tensor nor numbers, or not of a form that is supported",
+                     name, s->layer->class_name);
 }
 
 struct tensor *operand_constant(const struct operand *operand)
@@ -207,15 +207,16 @@ struct lowered lower_one(struct lowering *l, const struct keras_call *call, enum
                          struct shape shape, struct layout layout, enum dtype dtype, int attr_count,
                          const struct torch_attr *attrs)
 {
-    int id = lower_node(l, call, &(struct node_spec){
-                                     .op = op,
-                                     .input_count = 1,
-                                     .inputs = &x.id,
-                                     .attr_count = attr_count,
-                                     .attrs = attrs,
-                                     .shape = shape,
-                                     .dtype = dtype,
-                                 });
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = op,
+                            .input_count = 1,
+                            .inputs = &x.id,
+                            .attr_count = attr_count,
+                            .attrs = attrs,
+                            .shape = shape,
+                            .dtype = dtype,
+                        });
     return (struct lowered){id, layout};
 }
 
@@ -227,13 +228,14 @@ struct lowered lower_convert(struct lowering *l, const struct keras_call *call, 
     return lower_one(l, call, TORCH_CAST, x, lower_shape(l, x.id), x.layout, dtype, 1, &attr);
 }
 
-struct lowered lower_map(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x, enum dtype dtype)
+struct lowered lower_map(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                         enum dtype dtype)
 {
     return lower_one(l, call, op, x, lower_shape(l, x.id), x.layout, dtype, 0, NULL);
 }
 
-struct lowered lower_number(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x, double value,
-                            bool reflected, enum dtype dtype)
+struct lowered lower_number(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                            double value, bool reflected, enum dtype dtype)
 {
     bool whole = !dtype_is_float(lower_dtype(l, x.id)) && value == floor(value) && fabs(value) < 1e15;
     struct torch_attr attrs[] = {whole ? attr_int("value", (int64_t)value) : attr_float("value", tidy_float(value)),
@@ -250,8 +252,8 @@ struct lowered lower_join(struct lowering *l, const struct keras_call *call, enu
     return ret;
 }
 
-struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
-                           struct lowered y, enum dtype dtype)
+struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition,
+                           struct lowered x, struct lowered y, enum dtype dtype)
 {
     struct shape a = lower_shape(l, condition.id), b = lower_shape(l, x.id), c = lower_shape(l, y.id), shape = a;
     if (!shape_broadcast(&a, &b, &shape) || !shape_broadcast(&shape, &c, &shape))
@@ -259,18 +261,19 @@ struct lowered lower_where(struct lowering *l, const struct keras_call *call, st
     struct layout layout = shape.rank == condition.layout.rank ? condition.layout
                            : shape.rank == x.layout.rank       ? x.layout
                                                                : y.layout;
-    int id = lower_node(l, call, &(struct node_spec){
-                                     .op = TORCH_WHERE,
-                                     .input_count = 3,
-                                     .inputs = (int[]){condition.id, x.id, y.id},
-                                     .shape = shape,
-                                     .dtype = dtype,
-                                 });
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = TORCH_WHERE,
+                            .input_count = 3,
+                            .inputs = (int[]){condition.id, x.id, y.id},
+                            .shape = shape,
+                            .dtype = dtype,
+                        });
     return (struct lowered){id, layout};
 }
 
-struct lowered lower_buffer(struct lowering *l, const struct keras_call *call, const char *name, const struct tensor *values,
-                            const struct layout *layout)
+struct lowered lower_buffer(struct lowering *l, const struct keras_call *call, const char *name,
+                            const struct tensor *values, const struct layout *layout)
 {
     struct lowered ret = {.id = -1, .layout = *layout};
     const char *unique = call->layer->call_count > 1 ? arena_printf(l->arena, "%s_%d", name, call->id) : name;
@@ -284,19 +287,21 @@ struct lowered lower_buffer(struct lowering *l, const struct keras_call *call, c
     const char *module = lower_module(l, call, unique);
     int parameter = lower_constant(l, call, module, NULL, &moved->shape, dtype, true, moved->data);
     if (!lowering_failed(l))
-        ret.id = lower_node(l, call, &(struct node_spec){
-                                         .op = TORCH_PARAMETER,
-                                         .module = module,
-                                         .parameter_count = 1,
-                                         .parameters = &parameter,
-                                         .shape = moved->shape,
-                                         .dtype = dtype,
-                                     });
+        ret.id = lower_node(l, call,
+                            &(struct node_spec){
+                                .op = TORCH_PARAMETER,
+                                .module = module,
+                                .parameter_count = 1,
+                                .parameters = &parameter,
+                                .shape = moved->shape,
+                                .dtype = dtype,
+                            });
     tensor_free(moved);
     return ret;
 }
 
-struct lowered lower_operand(struct lowering *l, const struct keras_call *call, const struct operand *operand, const char *name)
+struct lowered lower_operand(struct lowering *l, const struct keras_call *call, const struct operand *operand,
+                             const char *name)
 {
     struct layout layout = layout_keras(operand->shape.rank);
     if (operand->kind == OPERAND_TENSOR)
@@ -308,7 +313,8 @@ struct lowered lower_operand(struct lowering *l, const struct keras_call *call, 
 }
 
 /* A tensor of lower rank with leading axes of size 1, in `layout`. */
-static struct lowered extended(struct lowering *l, const struct keras_call *call, struct lowered x, const struct layout *layout)
+static struct lowered extended(struct lowering *l, const struct keras_call *call, struct lowered x,
+                               const struct layout *layout)
 {
     struct shape in = lower_shape(l, x.id);
     int64_t dims[SHAPE_MAX_RANK];

@@ -24,7 +24,7 @@ struct operand {
 struct operand_source {
     const json_t *arguments;
     int input_count;
-    const struct shape *shapes;        /* while shapes are inferred … */
+    const struct shape *shapes; /* while shapes are inferred … */
     const enum dtype *dtypes;
     const struct tensor *const *tensors; /* … in a run … */
     struct keras_value *const *values;   /* … and in lowering */
@@ -61,8 +61,8 @@ enum dtype dtype_floating(enum dtype dtype);
 /* The cell of axis `axis` (of `size` cells) that cell `index` of the result is taken from; -1: none, the fill value. */
 typedef int64_t axis_source(const void *context, int axis, int64_t size, int64_t index);
 /* out[i, j …] = in[source(0, i), source(1, j) …]. `out_dims` are in->shape.rank sizes. */
-int reference_by_axes(const struct layer_run *run, const struct tensor *in, const int64_t *out_dims, axis_source *source,
-                      const void *context, float fill, float *out);
+int reference_by_axes(const struct layer_run *run, const struct tensor *in, const int64_t *out_dims,
+                      axis_source *source, const void *context, float fill, float *out);
 
 /* ---- lowering ---- */
 struct h5pt_error *lower_error(struct lowering *l); /* where a refusal goes that only the lowering finds */
@@ -79,17 +79,18 @@ struct lowered lower_operand_as(struct lowering *l, const struct keras_call *cal
 struct layout lower_common_layout(struct lowering *l, const struct keras_call *call, int count,
                                   const struct operand *operands, int rank);
 /* A constant: `values` in Keras order; a buffer called <layer>_<name>. */
-struct lowered lower_buffer(struct lowering *l, const struct keras_call *call, const char *name, const struct tensor *values,
-                            const struct layout *layout);
+struct lowered lower_buffer(struct lowering *l, const struct keras_call *call, const char *name,
+                            const struct tensor *values, const struct layout *layout);
 /* A function of one tensor, of several tensors in the same layout, and of a tensor and a number. */
-struct lowered lower_map(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x, enum dtype dtype);
+struct lowered lower_map(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                         enum dtype dtype);
 struct lowered lower_join(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
                           struct lowered y, enum dtype dtype);
-struct lowered lower_number(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x, double value,
-                            bool reflected, enum dtype dtype);
+struct lowered lower_number(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                            double value, bool reflected, enum dtype dtype);
 /* where(condition, x, y), all in one layout. */
-struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition, struct lowered x,
-                           struct lowered y, enum dtype dtype);
+struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition,
+                           struct lowered x, struct lowered y, enum dtype dtype);
 /* Any function of one tensor: `shape` and `layout` are those of the result. */
 struct lowered lower_one(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
                          struct shape shape, struct layout layout, enum dtype dtype, int attr_count,
@@ -101,11 +102,14 @@ struct lowered lower_input_plain(struct lowering *l, const struct keras_call *ca
 /* x[…, start:stop:step, …]; stop 0: to the end; negative ones count from the end; step > 0. */
 struct lowered lower_range(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, int64_t start,
                            int64_t stop, int64_t step);
-struct lowered lower_flip(struct lowering *l, const struct keras_call *call, struct lowered x, int count, const int64_t *dims);
+struct lowered lower_flip(struct lowering *l, const struct keras_call *call, struct lowered x, int count,
+                          const int64_t *dims);
 /* One index of a dim, which goes away; x in Keras order. */
-struct lowered lower_select(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, int64_t index);
+struct lowered lower_select(struct lowering *l, const struct keras_call *call, struct lowered x, int dim,
+                            int64_t index);
 /* All in the layout of the first. */
-struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int count, const struct lowered *x, int dim);
+struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int count, const struct lowered *x,
+                         int dim);
 /* x with axis i = axis axes[i] of x; a value in Keras order (x too) unless the layout can take it. */
 struct lowered lower_transpose(struct lowering *l, const struct keras_call *call, struct lowered x, const int *axes);
 /* torch.einsum of values in Keras order. */

@@ -37,7 +37,8 @@ struct lowered lower_range(struct lowering *l, const struct keras_call *call, st
     return lower_one(l, call, TORCH_SLICE, x, shape, x.layout, lower_dtype(l, x.id), step == 1 ? 2 : 3, attrs);
 }
 
-struct lowered lower_flip(struct lowering *l, const struct keras_call *call, struct lowered x, int count, const int64_t *dims)
+struct lowered lower_flip(struct lowering *l, const struct keras_call *call, struct lowered x, int count,
+                          const int64_t *dims)
 {
     struct torch_attr attr = attr_list(l, "dims", count, dims);
     return lower_one(l, call, TORCH_FLIP, x, lower_shape(l, x.id), x.layout, lower_dtype(l, x.id), 1, &attr);
@@ -64,15 +65,16 @@ struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int 
         ids[i] = x[i].id;
         shape.dims[dim] = size < 0 || shape.dims[dim] < 0 ? DIM_UNKNOWN : shape.dims[dim] + size;
     }
-    int id = lower_node(l, call, &(struct node_spec){
-                                     .op = TORCH_CAT,
-                                     .input_count = count,
-                                     .inputs = ids,
-                                     .attr_count = 1,
-                                     .attrs = &attr,
-                                     .shape = shape,
-                                     .dtype = lower_dtype(l, x[0].id),
-                                 });
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = TORCH_CAT,
+                            .input_count = count,
+                            .inputs = ids,
+                            .attr_count = 1,
+                            .attrs = &attr,
+                            .shape = shape,
+                            .dtype = lower_dtype(l, x[0].id),
+                        });
     return (struct lowered){id, x[0].layout};
 }
 
@@ -85,21 +87,23 @@ struct lowered lower_transpose(struct lowering *l, const struct keras_call *call
     if (axes_identity(in.rank, axes))
         return x;
     struct torch_attr attr = attr_list(l, "dims", in.rank, dims);
-    return lower_one(l, call, TORCH_PERMUTE, x, shape_permute(&in, axes), layout_keras(in.rank), lower_dtype(l, x.id), 1, &attr);
+    return lower_one(l, call, TORCH_PERMUTE, x, shape_permute(&in, axes), layout_keras(in.rank), lower_dtype(l, x.id),
+                     1, &attr);
 }
 
 struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, const char *equation, struct lowered x,
                             struct lowered y, struct shape shape, enum dtype dtype)
 {
     struct torch_attr attr = attr_text_copy(l, "equation", equation);
-    int id = lower_node(l, call, &(struct node_spec){
-                                     .op = TORCH_EINSUM,
-                                     .input_count = 2,
-                                     .inputs = (int[]){x.id, y.id},
-                                     .attr_count = 1,
-                                     .attrs = &attr,
-                                     .shape = shape,
-                                     .dtype = dtype,
-                                 });
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = TORCH_EINSUM,
+                            .input_count = 2,
+                            .inputs = (int[]){x.id, y.id},
+                            .attr_count = 1,
+                            .attrs = &attr,
+                            .shape = shape,
+                            .dtype = dtype,
+                        });
     return (struct lowered){id, layout_keras(shape.rank)};
 }

@@ -4,8 +4,8 @@
 
 #include "layers/operation.h"
 
-int reference_by_axes(const struct layer_run *run, const struct tensor *in, const int64_t *out_dims, axis_source *source,
-                      const void *context, float fill, float *out)
+int reference_by_axes(const struct layer_run *run, const struct tensor *in, const int64_t *out_dims,
+                      axis_source *source, const void *context, float fill, float *out)
 {
     int64_t *from[SHAPE_MAX_RANK] = {NULL}, strides[SHAPE_MAX_RANK], index[SHAPE_MAX_RANK] = {0}, count = 1, stride = 1;
     int rank = in->shape.rank, status = 0;

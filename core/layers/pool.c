@@ -116,9 +116,10 @@ static void read_avg(struct config_reader *reader, void *config, int variant)
     read_window(reader, config, variant);
     for (int i = 0; window->padding == SPATIAL_EXPLICIT && i < variant; i++)
         if (window->size[i] > 3)
-            config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "padding",
-                          "\"same\" of Theano pads windows of more than 3 cells by more than half of them, which the average "
-                          "pooling of torch does not");
+            config_refuse(
+                reader, H5PT_UNSUPPORTED_CONFIG, "padding",
+                "\"same\" of Theano pads windows of more than 3 cells by more than half of them, which the average "
+                "pooling of torch does not");
 }
 
 static int shape_avg(struct layer_shape *s)
@@ -135,8 +136,8 @@ static int shape_avg(struct layer_shape *s)
 
 /* Padding that does not depend on the size, on Theano: nn.AvgPool pads `before` on both sides, where it leaves padding out of the
  * count, and what that makes too many is cut. */
-static struct lowered avg_explicit(struct lowering *l, const struct keras_call *call, struct lowered x, enum torch_op op,
-                                   const struct shape *output)
+static struct lowered avg_explicit(struct lowering *l, const struct keras_call *call, struct lowered x,
+                                   enum torch_op op, const struct shape *output)
 {
     const struct spatial_window *window = call->layer->config;
     int64_t cells[WINDOW_MAX_RANK] = {0};

@@ -45,7 +45,8 @@ static int check_mask(struct layer_shape *s)
     if (s->input_dtypes[mask] != DTYPE_BOOL || s->inputs[mask].rank != 2)
         return layer_shape_fail(s, "The mask should be of type bool and have 2 dimensions");
     if (s->layer->channels_first && !c->selects)
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask", "A mask is supported with data_format channels_last only");
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_MASK, "mask",
+                         "A mask is supported with data_format channels_last only");
     return 0;
 }
 
@@ -145,7 +146,8 @@ static int masked_mean(const struct layer_run *run, const struct tensor *mask)
         int64_t b = i / cl.channels, channel = i % cl.channels;
         double sum = 0, count = 0;
         for (int64_t t = 0; t < steps; t++) {
-            double x = (double)cl.x->data[(b * steps + t) * cl.channels + channel], m = (double)mask->data[b * steps + t];
+            double x = (double)cl.x->data[(b * steps + t) * cl.channels + channel],
+                   m = (double)mask->data[b * steps + t];
             sum += m != 0 || !c->selects ? x * m : 0;
             count += m;
         }
@@ -160,7 +162,8 @@ static int reference_avg(const struct layer_run *run)
     return mask < 0 ? pool(run, WINDOW_MEAN) : masked_mean(run, run->inputs[mask]);
 }
 
-static struct lowered sum_steps(struct lowering *l, const struct keras_call *call, struct lowered x, int dim, bool keepdims)
+static struct lowered sum_steps(struct lowering *l, const struct keras_call *call, struct lowered x, int dim,
+                                bool keepdims)
 {
     struct shape shape = lower_shape(l, x.id);
     if (x.id < 0)
@@ -191,7 +194,8 @@ static int lower_masked_mean(struct lowering *l, const struct keras_call *call, 
     kept = lower_unsqueeze(l, call, kept, channel);
     kept.layout = x.layout;
     x = c->selects ? lower_where_number(l, call, kept, x, 0) : lower_binary(l, call, TORCH_MUL, x, kept);
-    x = lower_binary(l, call, TORCH_DIV, sum_steps(l, call, x, step, c->keepdims), sum_steps(l, call, kept, step, c->keepdims));
+    x = lower_binary(l, call, TORCH_DIV, sum_steps(l, call, x, step, c->keepdims),
+                     sum_steps(l, call, kept, step, c->keepdims));
     lower_output(l, call, 0, x);
     return x.id < 0 ? -1 : 0;
 }

@@ -79,7 +79,8 @@ const char *recurrent_sort_inputs(const struct recurrent_config *config, const j
             return "args";
         const char *key;
         json_t *value;
-        json_object_foreach(json_object_get(arguments, "kwargs"), key, value) {
+        json_object_foreach(json_object_get(arguments, "kwargs"), key, value)
+        {
             bool known = strcmp(key, "sequences") == 0 || strcmp(key, "inputs") == 0 || strcmp(key, "mask") == 0 ||
                          strcmp(key, "initial_state") == 0 || (strcmp(key, "training") == 0 && json_is_false(value));
             if (!known && !json_is_null(value))
@@ -195,14 +196,14 @@ static int check_inputs(struct layer_shape *s, const struct recurrent_inputs *in
     if (!first || x->rank != rank)
         return layer_shape_fail(s, "The input should have %d dimensions, but has %d", rank, x->rank);
     if (s->input_dtypes[0] != DTYPE_F32)
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "The input is of type %s; only float32 is supported here",
-                         dtype_name(s->input_dtypes[0]));
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype",
+                         "The input is of type %s; only float32 is supported here", dtype_name(s->input_dtypes[0]));
     int states = 0;
     for (int i = 0; i < c->direction_count; i++)
         states += recurrent_state_count(&c->directions[i]);
     if (in->state_count && in->state_count != states)
-        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "initial_state", "There are %d first states, %d are needed",
-                         in->state_count, states);
+        return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, "initial_state",
+                         "There are %d first states, %d are needed", in->state_count, states);
     if (x->dims[c->directions[0].time_major ? 0 : 1] == 0)
         return layer_shape_fail(s, "The input has no time steps");
     return check_mask(s, in);
@@ -229,7 +230,8 @@ static int recurrent_shape(struct layer_shape *s)
     const char *unknown = recurrent_sort_inputs(c, s->arguments, s->mask_of, &in);
     if (unknown)
         return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, unknown,
-                         "%s is called with the argument \"%.60s\", which is not supported", s->layer->class_name, unknown);
+                         "%s is called with the argument \"%.60s\", which is not supported", s->layer->class_name,
+                         unknown);
     if (check_inputs(s, &in, rank) < 0)
         return -1;
     const struct shape *x = &s->inputs[in.x];

@@ -35,10 +35,10 @@ struct recurrent_direction {
     struct recurrent_cell_config cells[RECURRENT_MAX_CELLS];
     struct conv_config conv; /* of the input, for RECURRENT_CONV_LSTM; without bias and activation */
     bool return_sequences, return_state, stateful, unroll, time_major;
-    bool go_backwards;       /* outputs stay in the order in which they were computed */
+    bool go_backwards;        /* outputs stay in the order in which they were computed */
     bool state_order_unknown; /* of stacked cells, in inputs and outputs */
-    bool pad_front;          /* ConvLSTM: an even kernel over the state has its odd cell of padding in front (Theano) */
-    bool zero_output;        /* masked steps give zeros instead of the output before */
+    bool pad_front;   /* ConvLSTM: an even kernel over the state has its odd cell of padding in front (Theano) */
+    bool zero_output; /* masked steps give zeros instead of the output before */
 };
 
 struct recurrent_config {
@@ -68,7 +68,7 @@ int recurrent_weight_count(const struct recurrent_cell_config *cell);
 /* Which inputs of a call are what. */
 enum { RECURRENT_MAX_STATES = 2 * 2 * RECURRENT_MAX_CELLS };
 struct recurrent_inputs {
-    int x, mask; /* mask -1: none */
+    int x, mask;     /* mask -1: none */
     int state_count; /* 0, or the first states of all cells: of the first direction, then of the second */
     int states[RECURRENT_MAX_STATES];
 };

@@ -18,7 +18,7 @@ struct context {
 
 /* What a direction gives: torch values. */
 struct result {
-    int sequence;    /* (batch, time, …) */
+    int sequence; /* (batch, time, …) */
     int state_count;
     int states[2 * RECURRENT_MAX_CELLS];
 };
@@ -28,15 +28,16 @@ struct result {
 static int add_typed(const struct context *c, enum torch_op op, int x, int attr_count, const struct torch_attr *attrs,
                      struct shape shape, enum dtype dtype)
 {
-    return lower_node(c->l, c->call, &(struct node_spec){
-                                         .op = op,
-                                         .input_count = 1,
-                                         .inputs = &x,
-                                         .attr_count = attr_count,
-                                         .attrs = attrs,
-                                         .shape = shape,
-                                         .dtype = dtype,
-                                     });
+    return lower_node(c->l, c->call,
+                      &(struct node_spec){
+                          .op = op,
+                          .input_count = 1,
+                          .inputs = &x,
+                          .attr_count = attr_count,
+                          .attrs = attrs,
+                          .shape = shape,
+                          .dtype = dtype,
+                      });
 }
 
 static int add_one(const struct context *c, enum torch_op op, int x, int attr_count, const struct torch_attr *attrs,
@@ -78,14 +79,15 @@ static int add_cat(const struct context *c, int a, int b, int dim)
     struct shape shape = lower_shape(c->l, a), other = lower_shape(c->l, b);
     if (shape.dims[dim] >= 0)
         shape.dims[dim] = other.dims[dim] < 0 ? DIM_UNKNOWN : shape.dims[dim] + other.dims[dim];
-    return lower_node(c->l, c->call, &(struct node_spec){
-                                         .op = TORCH_CAT,
-                                         .input_count = 2,
-                                         .inputs = (int[]){a, b},
-                                         .attr_count = 1,
-                                         .attrs = &attr,
-                                         .shape = shape,
-                                     });
+    return lower_node(c->l, c->call,
+                      &(struct node_spec){
+                          .op = TORCH_CAT,
+                          .input_count = 2,
+                          .inputs = (int[]){a, b},
+                          .attr_count = 1,
+                          .attrs = &attr,
+                          .shape = shape,
+                      });
 }
 
 /* (batch, units) → (1, batch, units), as torch's modules take states. */
@@ -101,7 +103,8 @@ static int add_leading(const struct context *c, int x)
 static int first_state(const struct context *c, int index)
 {
     int input = c->in.states[index], rank = c->call->inputs[input]->shape.rank;
-    struct layout layout = recurrent_is_convolutional(c->config) ? layout_spatial(c->call->layer, rank) : layout_keras(rank);
+    struct layout layout = recurrent_is_convolutional(c->config) ? layout_spatial(c->call->layer, rank)
+                                                                 : layout_keras(rank);
     return lower_input_as(c->l, c->call, input, &layout).id;
 }
 
@@ -120,8 +123,8 @@ static enum torch_op module_op(enum recurrent_cell kind, bool loop)
 
 /* nn.LSTM and its like, for one cell or the same cell in two directions. `states`: torch values (directions, batch, units), or
  * none. Returns the sequence; the states follow it, as (directions, batch, units). */
-static int add_torch_module(const struct context *c, const char *module, int x, const struct recurrent_cell_config *cells[],
-                            int directions, const int *states)
+static int add_torch_module(const struct context *c, const char *module, int x,
+                            const struct recurrent_cell_config *cells[], int directions, const int *states)
 {
     const struct recurrent_cell_config *cell = cells[0];
     int parameters[8], count = 0, inputs[3] = {x}, input_count = 1;
@@ -131,10 +134,8 @@ static int add_torch_module(const struct context *c, const char *module, int x, 
         inputs[input_count++] = states[i];
     struct shape in = lower_shape(c->l, x);
     struct torch_attr attrs[6] = {
-        attr_int("input_size", in.dims[2]),
-        attr_int("hidden_size", cell->units),
-        attr_bool("bias", cell->use_bias),
-        attr_bool("batch_first", true),
+        attr_int("input_size", in.dims[2]),          attr_int("hidden_size", cell->units),
+        attr_bool("bias", cell->use_bias),           attr_bool("batch_first", true),
         attr_bool("bidirectional", directions == 2),
     };
     int attr_count = 5;
@@ -197,24 +198,26 @@ static int add_loop(const struct context *c, const char *module, int x, const st
         inputs[input_count++] = states[i];
     struct shape in = lower_shape(c->l, x), out = in, state;
     struct torch_attr attrs[NODE_MAX_ATTRS];
-    int attr_count = loop_attrs(c, d, cell, in.dims[in.rank - 1], d->zero_output && index + 1 == d->cell_count && !recurrent_zeroes_late(d), attrs);
+    int attr_count = loop_attrs(c, d, cell, in.dims[in.rank - 1],
+                                d->zero_output && index + 1 == d->cell_count && !recurrent_zeroes_late(d), attrs);
     out.dims[2] = cell->units;
     state = out;
     state.rank--;
     memmove(state.dims + 1, state.dims + 2, (size_t)(out.rank - 2) * sizeof *state.dims);
-    return lower_node(c->l, c->call, &(struct node_spec){
-                                         .op = module_op(cell->kind, true),
-                                         .module = module,
-                                         .input_count = input_count,
-                                         .inputs = inputs,
-                                         .parameter_count = count,
-                                         .parameters = parameters,
-                                         .attr_count = attr_count,
-                                         .attrs = attrs,
-                                         .shape = out,
-                                         .more_outputs = recurrent_states(cell->kind),
-                                         .more_shapes = {state, state},
-                                     });
+    return lower_node(c->l, c->call,
+                      &(struct node_spec){
+                          .op = module_op(cell->kind, true),
+                          .module = module,
+                          .input_count = input_count,
+                          .inputs = inputs,
+                          .parameter_count = count,
+                          .parameters = parameters,
+                          .attr_count = attr_count,
+                          .attrs = attrs,
+                          .shape = out,
+                          .more_outputs = recurrent_states(cell->kind),
+                          .more_shapes = {state, state},
+                      });
 }
 
 /* ---- directions ---- */
@@ -260,12 +263,13 @@ static int add_input_convolution(const struct context *c, const struct recurrent
     gates.rank++;
     gates.dims[0] = x.dims[0];
     gates.dims[1] = x.dims[1];
-    return lower_node(c->l, c->call, &(struct node_spec){
-                                         .op = TORCH_UNFLATTEN_LIKE,
-                                         .input_count = 2,
-                                         .inputs = (int[]){in.id, c->x.id},
-                                         .shape = gates,
-                                     });
+    return lower_node(c->l, c->call,
+                      &(struct node_spec){
+                          .op = TORCH_UNFLATTEN_LIKE,
+                          .input_count = 2,
+                          .inputs = (int[]){in.id, c->x.id},
+                          .shape = gates,
+                      });
 }
 
 /* The sequence, in the order of time, without the steps whose mirror image is masked. */
@@ -380,19 +384,21 @@ static bool fits_bidirectional(const struct context *c)
 {
     const struct recurrent_direction *f = &c->config->directions[0], *b = &c->config->directions[1];
     const struct recurrent_cell_config *x = &f->cells[0], *y = &b->cells[0];
-    return c->config->direction_count == 2 && !c->loops && f->cell_count == 1 && b->cell_count == 1 && !f->go_backwards &&
-           x->kind == y->kind && x->units == y->units && x->use_bias == y->use_bias &&
+    return c->config->direction_count == 2 && !c->loops && f->cell_count == 1 && b->cell_count == 1 &&
+           !f->go_backwards && x->kind == y->kind && x->units == y->units && x->use_bias == y->use_bias &&
            x->activation.kind == y->activation.kind;
 }
 
 /* Both directions as one bidirectional module. Returns how many outputs were given; the states come as ret[direction]. */
 static int add_bidirectional(const struct context *c, struct result ret[2])
 {
-    const struct recurrent_cell_config *cells[] = {&c->config->directions[0].cells[0], &c->config->directions[1].cells[0]};
+    const struct recurrent_cell_config *cells[] = {&c->config->directions[0].cells[0],
+                                                   &c->config->directions[1].cells[0]};
     int count = recurrent_states(cells[0]->kind), states[2] = {-1, -1};
     for (int k = 0; k < count && c->in.state_count; k++)
         states[k] = add_cat(c, add_leading(c, first_state(c, k)), add_leading(c, first_state(c, count + k)), 0);
-    int node = add_torch_module(c, lower_module(c->l, c->call, NULL), c->x.id, cells, 2, c->in.state_count ? states : NULL);
+    int node = add_torch_module(c, lower_module(c->l, c->call, NULL), c->x.id, cells, 2,
+                                c->in.state_count ? states : NULL);
     if (node < 0)
         return -1;
     bool sequences = c->config->directions[0].return_sequences;

@@ -31,7 +31,8 @@ static bool inner_begin(struct inner *inner, const struct config_reader *outer, 
     inner->layer.class_name = class_name ? class_name : "";
     inner->layer.json = config;
     if (!class_name || !json_is_object(config)) {
-        config_refuse((struct config_reader *)outer, H5PT_CONFIG_INVALID, "config", "An inner layer has no class or settings");
+        config_refuse((struct config_reader *)outer, H5PT_CONFIG_INVALID, "config",
+                      "An inner layer has no class or settings");
         return false;
     }
     struct h5pt_error err = H5PT_ERROR_INIT;
@@ -132,8 +133,7 @@ static void read_one_cell(struct config_reader *reader, const json_t *json, stru
 /* Older versions keep the states of the last cell first; since when they do not is known for 2.2.4 only. */
 static bool order_unknown(const struct keras_version *version)
 {
-    return version->major < 3 && !version->tf &&
-           (version->minor < 2 || (version->minor == 2 && version->patch < 4));
+    return version->major < 3 && !version->tf && (version->minor < 2 || (version->minor == 2 && version->patch < 4));
 }
 
 static void read_stack(struct config_reader *reader, const json_t *cells, struct recurrent_direction *d,
@@ -141,7 +141,8 @@ static void read_stack(struct config_reader *reader, const json_t *cells, struct
 {
     size_t i;
     json_t *item;
-    json_array_foreach(cells, i, item) {
+    json_array_foreach(cells, i, item)
+    {
         const char *scope = arena_printf(reader->arena, "%s%scell_%zu", prefix, *prefix ? "/" : "", i);
         reader->refusals->broken = reader->refusals->broken || !scope;
         if (strcmp(class_of(item), "StackedRNNCells") == 0)
@@ -193,7 +194,8 @@ static void read_conv_lstm(struct config_reader *reader, struct recurrent_direct
     d->pad_front = reader->version.theano;
     if (!reader->version.tensorflow && !reader->version.theano)
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "backend",
-                      "%s computed by another backend than TensorFlow or Theano is not supported", reader->layer->class_name);
+                      "%s computed by another backend than TensorFlow or Theano is not supported",
+                      reader->layer->class_name);
 }
 
 static void read_flags(struct config_reader *reader, struct recurrent_direction *d)
@@ -208,9 +210,10 @@ static void read_flags(struct config_reader *reader, struct recurrent_direction 
     if (config_int(reader, "num_constants", 0) != 0)
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "num_constants", "Constants for the cell are not supported");
     if (d->stateful)
-        config_warn(reader, H5PT_STATE_NOT_KEPT, "stateful",
-                    "Keras keeps the state from one call to the next; the converted layer starts each call from zeros, as a "
-                    "fresh Keras model does");
+        config_warn(
+            reader, H5PT_STATE_NOT_KEPT, "stateful",
+            "Keras keeps the state from one call to the next; the converted layer starts each call from zeros, as a "
+            "fresh Keras model does");
 }
 
 static void read_direction(struct config_reader *reader, struct recurrent_direction *d, enum recurrent_variant variant,
@@ -241,7 +244,8 @@ static void read_direction(struct config_reader *reader, struct recurrent_direct
 
 /* ---- Bidirectional ---- */
 
-static bool read_wrapped(struct config_reader *reader, const char *key, struct recurrent_direction *d, const char *prefix)
+static bool read_wrapped(struct config_reader *reader, const char *key, struct recurrent_direction *d,
+                         const char *prefix)
 {
     const json_t *json = config_get(reader, key);
     int variant = word_index(layer_classes, class_of(json));
@@ -297,7 +301,8 @@ static void read_bidirectional(struct config_reader *reader, struct recurrent_co
     const json_t *mode = json_object_get(reader->json, "merge_mode");
     c->merge = json_is_null(mode) ? RECURRENT_LISTED : RECURRENT_CONCAT;
     c->merge = (enum recurrent_merge)config_choice(reader, "merge_mode", "concat sum mul ave", (int)c->merge);
-    config_ignore(reader, "return_sequences return_state stateful go_backwards unroll zero_output_for_mask num_constants");
+    config_ignore(reader,
+                  "return_sequences return_state stateful go_backwards unroll zero_output_for_mask num_constants");
     if (ok && d[0].cell_count && d[1].cell_count)
         check_directions(reader, c);
     /* The wrapper of tf.keras and Keras 3 sets this. */

@@ -71,7 +71,8 @@ static int apply_state(const struct worker *w)
     if (w->c->kind == RECURRENT_CONV_LSTM)
         return convolve(w, w->h->data, w->units, w->recurrent, w->state_axes, w->from_h->data);
     bool late = w->c->kind == RECURRENT_GRU && !w->c->reset_after;
-    multiply(w->h->data, w->batch, w->units, w->recurrent, 0, late ? 2 * w->units : w->gates, w->gates, w->from_h->data);
+    multiply(w->h->data, w->batch, w->units, w->recurrent, 0, late ? 2 * w->units : w->gates, w->gates,
+             w->from_h->data);
     return 0;
 }
 
@@ -84,7 +85,8 @@ static int take_gate(const struct worker *w, int index, const struct activation 
     float *out = w->gate[index]->data;
     for (int64_t i = 0; i < w->batch * w->positions; i++)
         for (int64_t j = 0; j < u; j++)
-            out[i * u + j] = w->from_x->data[i * w->gates + index * u + j] + w->from_h->data[i * w->gates + index * u + j];
+            out[i * u + j] = w->from_x->data[i * w->gates + index * u + j] +
+                             w->from_h->data[i * w->gates + index * u + j];
     return activation_reference(activation, w->gate[index], w->err);
 }
 
@@ -288,7 +290,8 @@ static int worker_init(struct worker *w, const struct layer_run *run, const stru
 /* ---- Keras' order and ours ---- */
 
 /* Moves the channels of a step: channels_first has them before the positions. */
-static void move_channels(const float *from, float *to, int64_t steps, int64_t positions, int64_t channels, bool to_last)
+static void move_channels(const float *from, float *to, int64_t steps, int64_t positions, int64_t channels,
+                          bool to_last)
 {
     for (int64_t i = 0; i < steps; i++)
         for (int64_t p = 0; p < positions; p++)
@@ -371,9 +374,9 @@ static void take_state(const struct layer_run *run, const struct worker *w, stru
 struct progress {
     const struct layer_run *run;
     struct recurrent_inputs in;
-    int weight;                      /* the next one */
-    int state, state_output;         /* first state and output for a state number 0 of the direction */
-    int64_t positions, units;        /* of a step of the last direction */
+    int weight;               /* the next one */
+    int state, state_output;  /* first state and output for a state number 0 of the direction */
+    int64_t positions, units; /* of a step of the last direction */
 };
 
 /* The mask is in the order of computing; here it counts in the order of time. */

@@ -36,8 +36,7 @@ static const char *const functions[ACTIVATION_COUNT] = {
 const char *recurrent_function(const struct activation *a)
 {
     switch (a->kind) {
-    case ACTIVATION_RELU:
-        return a->slope == 0 && a->threshold == 0 && isinf(a->max_value) ? "F.relu" : NULL;
+    case ACTIVATION_RELU: return a->slope == 0 && a->threshold == 0 && isinf(a->max_value) ? "F.relu" : NULL;
     case ACTIVATION_LEAKY_RELU: return a->slope == 0.2 ? "leaky_relu" : NULL;
     case ACTIVATION_ELU: return a->slope == 1 ? "F.elu" : NULL;
     case ACTIVATION_CELU: return a->slope == 1 ? "F.celu" : NULL;

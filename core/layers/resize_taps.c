@@ -169,7 +169,8 @@ struct resize_taps resize_taps_from(const struct resize_taps *taps, int64_t star
 }
 
 /* y[k] += the cells of `row` that output `o` is made of, each times `weight`. */
-static void add_row(const struct resize_taps *taps, int64_t o, float weight, const float *row, int64_t channels, float *y)
+static void add_row(const struct resize_taps *taps, int64_t o, float weight, const float *row, int64_t channels,
+                    float *y)
 {
     for (int64_t t = 0; t < taps->count[o]; t++) {
         const float *cell = row + (taps->first[o] + t) * channels;

@@ -15,7 +15,7 @@ enum resize_kind {
     RESIZE_BICUBIC,         /* of TensorFlow, which rounds positions to 1/1024 of a cell unless it smoothes */
     RESIZE_LANCZOS3,
     RESIZE_LANCZOS5,
-    RESIZE_AREA,            /* the mean of what an output cell covers */
+    RESIZE_AREA, /* the mean of what an output cell covers */
     RESIZE_GAUSSIAN,
     RESIZE_MITCHELL,
 };

@@ -15,12 +15,12 @@
 /* What is resized. */
 enum resizing_part {
     PART_ALL,
-    PART_ASPECT,      /* the largest box in the middle that has the proportions wanted */
-    PART_PADDED,      /* everything, with a border that gives it these proportions */
-    PART_CENTER,      /* a box of the size wanted in the middle; PART_ASPECT when the image is too small for that */
-    PART_SLICE,       /* from where the box of PART_ASPECT begins, as much of the size wanted as there is */
-    PART_COVER,       /* everything, so that it covers the size wanted, which is then cut out of the middle */
-    PART_UNTOUCHED,   /* no size is wanted at all */
+    PART_ASPECT,    /* the largest box in the middle that has the proportions wanted */
+    PART_PADDED,    /* everything, with a border that gives it these proportions */
+    PART_CENTER,    /* a box of the size wanted in the middle; PART_ASPECT when the image is too small for that */
+    PART_SLICE,     /* from where the box of PART_ASPECT begins, as much of the size wanted as there is */
+    PART_COVER,     /* everything, so that it covers the size wanted, which is then cut out of the middle */
+    PART_UNTOUCHED, /* no size is wanted at all */
 };
 
 struct resizing_config {
@@ -34,9 +34,9 @@ struct resizing_config {
 };
 
 static const char *const interpolation_names[] = {
-    [RESIZE_NEAREST] = "nearest",   [RESIZE_BILINEAR] = "bilinear", [RESIZE_BILINEAR_LEGACY] = "",
-    [RESIZE_BICUBIC] = "bicubic",   [RESIZE_LANCZOS3] = "lanczos3", [RESIZE_LANCZOS5] = "lanczos5",
-    [RESIZE_AREA] = "area",         [RESIZE_GAUSSIAN] = "gaussian", [RESIZE_MITCHELL] = "mitchellcubic",
+    [RESIZE_NEAREST] = "nearest", [RESIZE_BILINEAR] = "bilinear", [RESIZE_BILINEAR_LEGACY] = "",
+    [RESIZE_BICUBIC] = "bicubic", [RESIZE_LANCZOS3] = "lanczos3", [RESIZE_LANCZOS5] = "lanczos5",
+    [RESIZE_AREA] = "area",       [RESIZE_GAUSSIAN] = "gaussian", [RESIZE_MITCHELL] = "mitchellcubic",
 };
 
 static void read_interpolation(struct config_reader *reader, struct resizing_config *c)

@@ -24,7 +24,8 @@ static bool is_class(const struct keras_call *call, const char *name)
 
 int64_t embedding_ids(const struct keras_call *call)
 {
-    bool looks_up = is_class(call, "Embedding") || (is_class(call, "ReversibleEmbedding") && !is_reverse(call->arguments));
+    bool looks_up = is_class(call, "Embedding") ||
+                    (is_class(call, "ReversibleEmbedding") && !is_reverse(call->arguments));
     return looks_up ? ((const struct embedding_config *)call->layer->config)->input_dim : 0;
 }
 
@@ -56,7 +57,8 @@ static int reversible_shape(struct layer_shape *s)
     *out = s->inputs[0];
     if (s->input_count != 1 || (reverse && s->input_dtypes[0] != DTYPE_F32))
         return layer_shape_fail(s, "It takes one tensor, of float32 on the way back");
-    if (reverse && (out->rank < 2 || (out->dims[out->rank - 1] >= 0 && out->dims[out->rank - 1] != c->table.output_dim)))
+    if (reverse &&
+        (out->rank < 2 || (out->dims[out->rank - 1] >= 0 && out->dims[out->rank - 1] != c->table.output_dim)))
         return layer_shape_fail(s, "On the way back it takes vectors of %lld features", (long long)c->table.output_dim);
     if (!reverse && out->rank == SHAPE_MAX_RANK)
         return layer_shape_fail(s, "The input has too many dimensions");
@@ -116,7 +118,8 @@ static int reversible_lower(struct lowering *l, const struct keras_call *call)
                                           .dtype = DTYPE_F32});
     if (reverse && c->soft_cap != 0) {
         y = lower_scalar(l, call, TORCH_DIV_SCALAR, y, c->soft_cap);
-        y = lower_scalar(l, call, TORCH_MUL_SCALAR, lower_pointwise(l, call, y, TORCH_TANH, NULL, 0, NULL), c->soft_cap);
+        y = lower_scalar(l, call, TORCH_MUL_SCALAR, lower_pointwise(l, call, y, TORCH_TANH, NULL, 0, NULL),
+                         c->soft_cap);
     }
     lower_output(l, call, 0, y);
     return y.id < 0 ? -1 : 0;

@@ -52,7 +52,8 @@ static void refuse_negative_padding(struct config_reader *reader, const struct s
     for (int i = 0; i < window->rank; i++)
         if (window->rank == 3 && window->size[i] == 1)
             config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "padding",
-                          "On Theano, three-dimensional pooling by 1 along an axis with padding \"same\" gives cells that are not "
+                          "On Theano, three-dimensional pooling by 1 along an axis with padding \"same\" gives cells "
+                          "that are not "
                           "the ones in its windows");
 }
 
@@ -61,7 +62,10 @@ void spatial_read_padding(struct config_reader *reader, struct spatial_window *w
     const struct keras_version *version = &reader->version;
     bool full = version->major < 2 && version->theano && !window->pooling;
     /* "causal" came with Keras 2, "full" left with Keras 1 */
-    int choice = config_choice(reader, "padding", full ? "valid same full" : causal ? "valid same causal" : "valid same",
+    int choice = config_choice(reader, "padding",
+                               full     ? "valid same full"
+                               : causal ? "valid same causal"
+                                        : "valid same",
                                SPATIAL_VALID);
     window->padding = full && choice == 2 ? SPATIAL_FULL : (enum spatial_padding)choice;
     if (window->padding != SPATIAL_SAME)
@@ -138,10 +142,10 @@ int64_t spatial_output_size(const struct spatial_window *window, int i, int64_t 
     if (n == DIM_UNKNOWN)
         return DIM_UNKNOWN;
     int64_t extent = window_extent(window->size[i], window->dilation[i]);
-    int64_t needed = window->padding == SPATIAL_VALID ? extent
-                     : window->padding == SPATIAL_FULL ? 2 - extent
+    int64_t needed = window->padding == SPATIAL_VALID      ? extent
+                     : window->padding == SPATIAL_FULL     ? 2 - extent
                      : window->padding == SPATIAL_EXPLICIT ? extent - window->before[i] - window->after[i]
-                                                            : 1;
+                                                           : 1;
     return n < 1 || n < needed ? 0 : (n - needed) / window->stride[i] + 1;
 }
 
@@ -153,9 +157,10 @@ static int check_backends_agree(struct layer_shape *s, const struct spatial_wind
         if (n != DIM_UNKNOWN || window->stride[i] == 1)
             window_same(n == DIM_UNKNOWN ? window->size[i] : n, window->size[i], window->stride[i], &before, &after);
         if (before < 0 || before != window->before[i])
-            return h5pt_fail(s->err, H5PT_UNSUPPORTED_CONFIG, "padding",
-                             "\"same\" differs between TensorFlow and Theano here, and the file does not say which of them "
-                             "computed the model: give the backend");
+            return h5pt_fail(
+                s->err, H5PT_UNSUPPORTED_CONFIG, "padding",
+                "\"same\" differs between TensorFlow and Theano here, and the file does not say which of them "
+                "computed the model: give the backend");
     }
     return 0;
 }

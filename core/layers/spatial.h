@@ -20,7 +20,7 @@ struct spatial_window {
     /* when EXPLICIT, and what they would be on Theano when any_backend */
     int64_t before[WINDOW_MAX_RANK], after[WINDOW_MAX_RANK];
     bool any_backend; /* pooling with "same", computed by TensorFlow or by Theano */
-    bool pooling; /* a torch module pads by half a window at most */
+    bool pooling;     /* a torch module pads by half a window at most */
 };
 
 /* ---- configuration ---- */

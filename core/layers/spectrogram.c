@@ -143,8 +143,8 @@ static int stft_reference(const struct layer_run *run)
 /* ---- torch ---- */
 
 /* nn.Conv1d of x (signals, 1, samples). */
-static struct lowered project_all(struct lowering *l, const struct keras_call *call, struct lowered x, const char *suffix,
-                                  const char *slot, int64_t padding)
+static struct lowered project_all(struct lowering *l, const struct keras_call *call, struct lowered x,
+                                  const char *suffix, const char *slot, int64_t padding)
 {
     const struct stft_config *c = call->layer->config;
     const char *module = lower_module(l, call, suffix);

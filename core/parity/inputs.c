@@ -21,8 +21,10 @@ static const float large_scale = 8.0f;
 
 /* Sizes for free dims, tried in order: {even indices of dims, odd indices}. Even sizes suit networks that halve and double
  * (U-Net); unequal odd ones show paddings on the wrong side. */
-static const int64_t even_sizes[][2] = {{8, 8}, {16, 16}, {32, 32}, {64, 64}, {96, 96}, {128, 128}, {224, 224}, {256, 256}, {512, 512}, {1024, 1024}, {4096, 4096}, {16384, 16384}};
-static const int64_t odd_sizes[][2] = {{7, 10}, {13, 11}, {19, 22}, {33, 37}, {67, 71}, {97, 101}, {131, 135}, {227, 231}, {299, 303}, {515, 519}, {1027, 1031}};
+static const int64_t even_sizes[][2] = {{8, 8},     {16, 16},   {32, 32},   {64, 64},     {96, 96},     {128, 128},
+                                        {224, 224}, {256, 256}, {512, 512}, {1024, 1024}, {4096, 4096}, {16384, 16384}};
+static const int64_t odd_sizes[][2] = {{7, 10},    {13, 11},   {19, 22},   {33, 37},   {67, 71},    {97, 101},
+                                       {131, 135}, {227, 231}, {299, 303}, {515, 519}, {1027, 1031}};
 
 static bool has_free_dims(const struct keras_model *model)
 {
@@ -71,8 +73,8 @@ static int64_t total_elements(const struct keras_model *model, const struct shap
 }
 
 /* The first sizes of the list on which the model runs. */
-static const int64_t *find_sizes(const struct keras_model *model, const int64_t (*list)[2], size_t count, struct shape *shapes,
-                                 struct h5pt_error *ret_why)
+static const int64_t *find_sizes(const struct keras_model *model, const int64_t (*list)[2], size_t count,
+                                 struct shape *shapes, struct h5pt_error *ret_why)
 {
     for (size_t i = 0; i < count; i++) {
         struct h5pt_error why = H5PT_ERROR_INIT;
@@ -98,8 +100,8 @@ static int add_case(const struct keras_model *model, struct parity_result *ret, 
     return c->input_shapes ? 0 : h5pt_fail_memory(err);
 }
 
-int parity_choose_cases(const struct keras_model *model, const struct parity_options *options, struct parity_result *ret,
-                        struct h5pt_error *err)
+int parity_choose_cases(const struct keras_model *model, const struct parity_options *options,
+                        struct parity_result *ret, struct h5pt_error *err)
 {
     static const int64_t none[2] = {1, 1};
     /* Two samples show a mixed-up batch axis; large models get one. */
@@ -136,9 +138,11 @@ int parity_choose_cases(const struct keras_model *model, const struct parity_opt
         return -1;
     if (options->quick)
         return 0;
-    if (add_case(model, ret, CASE_LARGE, single, even, err) < 0 || add_case(model, ret, CASE_ZEROS, single, even, err) < 0)
+    if (add_case(model, ret, CASE_LARGE, single, even, err) < 0 ||
+        add_case(model, ret, CASE_ZEROS, single, even, err) < 0)
         return -1;
-    if (has_masks(model) && add_case(model, ret, CASE_MASKED, batch == 2 && total <= many_elements ? 3 : single, even, err) < 0)
+    if (has_masks(model) &&
+        add_case(model, ret, CASE_MASKED, batch == 2 && total <= many_elements ? 3 : single, even, err) < 0)
         return -1;
     return odd ? add_case(model, ret, CASE_OTHER_SIZES, single, odd, err) : 0;
 }
@@ -263,7 +267,8 @@ static float make_number(enum case_kind kind, enum dtype dtype, uint64_t *state)
     return is_unsigned ? fabsf(x) : x;
 }
 
-struct tensor *parity_make_input(const struct keras_model *model, const struct parity_case *c, int case_index, int index)
+struct tensor *parity_make_input(const struct keras_model *model, const struct parity_case *c, int case_index,
+                                 int index)
 {
     const struct keras_value *input = model->inputs[index];
     struct tensor *t = tensor_new(&c->input_shapes[index], input->dtype);
@@ -274,7 +279,7 @@ struct tensor *parity_make_input(const struct keras_model *model, const struct p
     int64_t ids = id_count(model, input, &tokens);
     uint64_t state = 20240607u + (uint64_t)case_index * 1000003u + (uint64_t)index;
     for (int64_t i = 0; i < t->count; i++)
-        t->data[i] = tokens && i % 2 ? tokens[next_random(&state) % (uint64_t)ids]
+        t->data[i] = tokens && i % 2      ? tokens[next_random(&state) % (uint64_t)ids]
                      : ids > 0 && !tokens ? make_id(kind, ids, &state)
                                           : make_number(kind, input->dtype, &state);
     if (kind == CASE_MASKED)

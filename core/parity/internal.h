@@ -6,10 +6,11 @@
 #include "parity/parity.h"
 
 /* inputs.c: chooses the cases and makes their inputs. Shapes go to ret->cases. */
-int parity_choose_cases(const struct keras_model *model, const struct parity_options *options, struct parity_result *ret,
-                        struct h5pt_error *err);
+int parity_choose_cases(const struct keras_model *model, const struct parity_options *options,
+                        struct parity_result *ret, struct h5pt_error *err);
 /* The tensor for input `index` of the model in a case, in Keras order; owned by the caller, NULL without memory. */
-struct tensor *parity_make_input(const struct keras_model *model, const struct parity_case *c, int case_index, int index);
+struct tensor *parity_make_input(const struct keras_model *model, const struct parity_case *c, int case_index,
+                                 int index);
 
 /* shapes.c: the shapes of every value of the model for known input shapes (an array by value id). SHAPE_MISMATCH when a layer
  * cannot run on them. */

@@ -33,27 +33,26 @@ struct parity_error {
     bool ok;
 };
 
-
 struct parity_case {
-    const char *name;            /* "normal", "large", "zeros", "other sizes" … */
-    struct shape *input_shapes;  /* per model input, Keras order */
-    struct parity_error error;   /* worst over the outputs of the model */
+    const char *name;           /* "normal", "large", "zeros", "other sizes" … */
+    struct shape *input_shapes; /* per model input, Keras order */
+    struct parity_error error;  /* worst over the outputs of the model */
 };
 
 struct parity_result {
     bool ok;
     int case_count;
     struct parity_case cases[PARITY_MAX_CASES];
-    struct parity_error worst;          /* over the outputs of the model */
-    struct parity_error *calls;         /* per call of the model: worst over cases; max_abs < 0: not compared */
+    struct parity_error worst;           /* over the outputs of the model */
+    struct parity_error *calls;          /* per call of the model: worst over cases; max_abs < 0: not compared */
     const struct keras_call *amplified;  /* the first call that agrees on equal inputs only, or NULL */
     const struct keras_call *divergence; /* the first call where the two part, or NULL */
     const char *divergence_case;
 };
 
 struct parity_options {
-    bool quick;              /* one input set only */
-    uint64_t memory;         /* bytes of tensors that may be held at once; 0: 2 GiB */
+    bool quick;      /* one input set only */
+    uint64_t memory; /* bytes of tensors that may be held at once; 0: 2 GiB */
     void (*progress)(void *context, double fraction);
     void *context;
 };
@@ -62,7 +61,7 @@ struct parity_options {
  * which the model runs, LIMIT_EXCEEDED when it needs more memory than allowed, and what reading weights can meet. A
  * disagreement is no error: ret->ok tells. */
 int parity_run(const struct keras_model *model, const struct torch_graph *graph,
-               const struct correspondence *correspondence, struct source *source, struct state_dict *dict, const struct parity_options *options,
-               struct parity_result *ret, struct h5pt_error *err);
+               const struct correspondence *correspondence, struct source *source, struct state_dict *dict,
+               const struct parity_options *options, struct parity_result *ret, struct h5pt_error *err);
 
 #endif

@@ -76,7 +76,8 @@ static int add_low_rank(const struct run *r, const struct keras_weight *w, struc
             status = h5pt_fail(r->err, H5PT_LIMIT_EXCEEDED, w->slot, "The kernel is too large");
         else
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)columns, (int)rank,
-                        (float)w->low_rank_scale, a->data, (int)rank, b->data, (int)columns, 1, weight->data, (int)columns);
+                        (float)w->low_rank_scale, a->data, (int)rank, b->data, (int)columns, 1, weight->data,
+                        (int)columns);
     }
     tensor_free(a);
     tensor_free(b);
@@ -257,7 +258,8 @@ static int recheck(struct run *r, const struct keras_value *value, int c, struct
 static int compare_value(struct run *r, const struct keras_value *value)
 {
     const struct lowered *held = &r->correspondence->torch_of[value->id];
-    if (r->compared[value->id] || held->id < 0 || !*side_at(&r->torch, held->id, 0) || !*side_at(&r->keras, value->id, 0))
+    if (r->compared[value->id] || held->id < 0 || !*side_at(&r->torch, held->id, 0) ||
+        !*side_at(&r->keras, value->id, 0))
         return 0;
     struct parity_result *result = r->result;
     for (int c = 0; c < result->case_count; c++) {
@@ -372,11 +374,12 @@ static int run_all(struct run *r)
 }
 
 int parity_run(const struct keras_model *model, const struct torch_graph *graph,
-               const struct correspondence *correspondence, struct source *source, struct state_dict *dict, const struct parity_options *options,
-               struct parity_result *ret, struct h5pt_error *err)
+               const struct correspondence *correspondence, struct source *source, struct state_dict *dict,
+               const struct parity_options *options, struct parity_result *ret, struct h5pt_error *err)
 {
     struct h5pt_error local = H5PT_ERROR_INIT;
-    struct parity_result result = {.calls = ARENA_ARRAY(graph->arena, struct parity_error, (size_t)model->call_count + 1)};
+    struct parity_result result = {
+        .calls = ARENA_ARRAY(graph->arena, struct parity_error, (size_t)model->call_count + 1)};
     struct run r = {
         .model = model,
         .graph = graph,

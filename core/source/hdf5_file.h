@@ -22,17 +22,17 @@
 struct hdf5_file {
     hid_t id, driver;
     struct source_bytes bytes;
-    uint64_t base; /* where HDF5 starts, behind a user block; addresses in the file count from here */
-    uint64_t text_bytes;                /* of all strings kept so far, held against limits->config_bytes */
-    uint64_t heap_work;                 /* bytes of global heap gone through so far */
+    uint64_t base;       /* where HDF5 starts, behind a user block; addresses in the file count from here */
+    uint64_t text_bytes; /* of all strings kept so far, held against limits->config_bytes */
+    uint64_t heap_work;  /* bytes of global heap gone through so far */
     const struct source_limits *limits; /* borrowed */
     struct arena *arena;                /* borrowed; strings read from the file live there */
 };
 
 /* Opens the file that `bytes` are (copied; what they point to is borrowed) into *file. On failure *file needs no release.
  * Errors: NOT_HDF5, H5_CORRUPT, IO, OUT_OF_MEMORY. */
-int hdf5_open(struct hdf5_file *file, const struct source_bytes *bytes, const struct source_limits *limits, struct arena *arena,
-              struct h5pt_error *err);
+int hdf5_open(struct hdf5_file *file, const struct source_bytes *bytes, const struct source_limits *limits,
+              struct arena *arena, struct h5pt_error *err);
 void hdf5_release(struct hdf5_file *file);
 
 /* After a call of HDF5 failed: H5_CORRUPT (IO when the system refused a read) with the text and HDF5's own innermost

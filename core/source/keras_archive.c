@@ -56,8 +56,9 @@ static const struct zip_entry *find_weights(const struct zip_directory *director
             return entry;
     }
     if (zip_find(directory, "model.weights.npz") || zip_find(directory, "model.weights.json"))
-        h5pt_fail(err, H5PT_UNSUPPORTED_FORMAT, NULL,
-                  "The weights in the archive are an .npz or in several parts; save the model with Keras' default settings");
+        h5pt_fail(
+            err, H5PT_UNSUPPORTED_FORMAT, NULL,
+            "The weights in the archive are an .npz or in several parts; save the model with Keras' default settings");
     else
         h5pt_fail(err, H5PT_NOT_KERAS, NULL, "The archive has a config.json, but no model.weights.h5");
     return NULL;
@@ -70,9 +71,11 @@ int keras_archive_open(const struct source_bytes *file, const struct source_limi
     struct keras_archive archive = {.config = NULL};
     if (zip_directory_read(file, limits, arena, &directory, err) < 0)
         return -1;
-    const struct zip_entry *config = zip_find(&directory, "config.json"), *metadata = zip_find(&directory, "metadata.json");
+    const struct zip_entry *config = zip_find(&directory, "config.json"),
+                           *metadata = zip_find(&directory, "metadata.json");
     if (!config)
-        return h5pt_fail(err, H5PT_NOT_KERAS, NULL, "The file is an archive, but not a Keras model: it has no config.json");
+        return h5pt_fail(err, H5PT_NOT_KERAS, NULL,
+                         "The file is an archive, but not a Keras model: it has no config.json");
     const struct zip_entry *weights = find_weights(&directory, err);
     if (!weights || read_text(file, config, limits, arena, &archive.config, err) < 0)
         return -1;

@@ -16,14 +16,14 @@
 #include "base/tensor.h"
 
 struct source_limits {
-    uint64_t tensor_bytes; /* largest declared size of one tensor */
-    uint64_t total_bytes;  /* of all tensors together */
-    uint64_t config_bytes; /* the configuration text and all names together */
-    uint32_t tensors;      /* number of tensors */
-    uint32_t names;        /* strings in one list attribute */
-    uint32_t depth;        /* groups within groups */
-    uint32_t expansion;    /* declared bytes per stored byte of a compressed dataset or archive entry */
-    uint32_t entries;      /* in an archive */
+    uint64_t tensor_bytes;   /* largest declared size of one tensor */
+    uint64_t total_bytes;    /* of all tensors together */
+    uint64_t config_bytes;   /* the configuration text and all names together */
+    uint32_t tensors;        /* number of tensors */
+    uint32_t names;          /* strings in one list attribute */
+    uint32_t depth;          /* groups within groups */
+    uint32_t expansion;      /* declared bytes per stored byte of a compressed dataset or archive entry */
+    uint32_t entries;        /* in an archive */
     uint64_t unpacked_bytes; /* of weights that are compressed in an archive: they are held in memory */
 };
 
@@ -57,11 +57,11 @@ struct source_assembly {
 
 /* One weight. Strings belong to the source. */
 struct source_tensor {
-    const char *name;   /* as listed in weight_names, e.g. "conv2d/kernel:0" */
-    const char *object; /* path of the dataset in the file, for messages */
-    enum dtype dtype;   /* of the stored elements (any byte order; 2-byte opaque is bfloat16) */
-    struct shape shape; /* all known; rank 0 is a scalar */
-    uint64_t bytes;     /* elements x size of dtype */
+    const char *name;                       /* as listed in weight_names, e.g. "conv2d/kernel:0" */
+    const char *object;                     /* path of the dataset in the file, for messages */
+    enum dtype dtype;                       /* of the stored elements (any byte order; 2-byte opaque is bfloat16) */
+    struct shape shape;                     /* all known; rank 0 is a scalar */
+    uint64_t bytes;                         /* elements x size of dtype */
     const struct source_assembly *assembly; /* NULL: stored in the file */
 };
 

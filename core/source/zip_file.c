@@ -59,8 +59,8 @@ static int read_end_64(const struct source_bytes *bytes, uint64_t end, struct ex
     static const char what[] = "its 64-bit end record is not there";
     unsigned char locator[END_LOCATOR_64], record[END_RECORD_64];
     if (end < sizeof locator || !source_bytes_read(bytes, end - sizeof locator, sizeof locator, locator) ||
-        load(locator, 4) != locator_signature || !source_bytes_read(bytes, load(locator + 8, 8), sizeof record, record) ||
-        load(record, 4) != end_signature_64)
+        load(locator, 4) != locator_signature ||
+        !source_bytes_read(bytes, load(locator + 8, 8), sizeof record, record) || load(record, 4) != end_signature_64)
         return unreadable(bytes, NULL, what, err);
     *ret = (struct extent){.count = load(record + 32, 8), .size = load(record + 40, 8), .offset = load(record + 48, 8)};
     return 0;
@@ -155,8 +155,10 @@ static int read_entry(const unsigned char *p, uint64_t left, uint64_t file_size,
     if (load(p + 8, 2) & 1)
         return h5pt_fail(err, H5PT_UNSUPPORTED_FORMAT, ret->name, "The archive is encrypted");
     if (!ret->deflated && load(p + 10, 2) != 0)
-        return h5pt_fail(err, H5PT_UNSUPPORTED_FORMAT, ret->name, "The archive is compressed with a method other than deflate");
-    if (ret->header > file_size || ret->packed > file_size - ret->header || (!ret->deflated && ret->packed != ret->size))
+        return h5pt_fail(err, H5PT_UNSUPPORTED_FORMAT, ret->name,
+                         "The archive is compressed with a method other than deflate");
+    if (ret->header > file_size || ret->packed > file_size - ret->header ||
+        (!ret->deflated && ret->packed != ret->size))
         return corrupt(err, ret->name, "an entry reaches beyond it");
     return 0;
 }
@@ -296,8 +298,9 @@ static int check_size(const struct zip_entry *entry, const struct source_limits 
                          "compression, as Keras does",
                          (unsigned long long)entry->size, (unsigned long long)most);
     if (entry->deflated && entry->size / limits->expansion > entry->packed)
-        return h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, entry->name, "The entry declares %llu bytes, but is stored in %llu",
-                         (unsigned long long)entry->size, (unsigned long long)entry->packed);
+        return h5pt_fail(err, H5PT_H5_LIMIT_EXCEEDED, entry->name,
+                         "The entry declares %llu bytes, but is stored in %llu", (unsigned long long)entry->size,
+                         (unsigned long long)entry->packed);
     return 0;
 }
 

@@ -26,7 +26,7 @@ enum torch_op {
 enum torch_op_kind { TORCH_KIND_FUNCTION, TORCH_KIND_METHOD, TORCH_KIND_OPERATOR, TORCH_KIND_SPECIAL };
 
 struct torch_op_info {
-    const char *id;         /* "CONV2D" */
+    const char *id; /* "CONV2D" */
     enum torch_op_kind kind;
     const char *module;     /* "nn.Conv2d" or NULL */
     const char *callee;     /* "F.relu" or NULL */
@@ -41,7 +41,14 @@ struct torch_size {
     int from_dim;
 };
 
-enum torch_attr_kind { TORCH_ATTR_INT, TORCH_ATTR_FLOAT, TORCH_ATTR_BOOL, TORCH_ATTR_INTS, TORCH_ATTR_SIZES, TORCH_ATTR_TEXT };
+enum torch_attr_kind {
+    TORCH_ATTR_INT,
+    TORCH_ATTR_FLOAT,
+    TORCH_ATTR_BOOL,
+    TORCH_ATTR_INTS,
+    TORCH_ATTR_SIZES,
+    TORCH_ATTR_TEXT
+};
 
 /* A named attribute; names are those of ops.def, that is of torch. */
 struct torch_attr {
@@ -85,16 +92,16 @@ struct torch_low_rank {
 };
 
 struct torch_parameter {
-    const char *name;                   /* state_dict key, "conv2d.weight"; unique in the graph, also when case is ignored */
+    const char *name; /* state_dict key, "conv2d.weight"; unique in the graph, also when case is ignored */
     const struct source_tensor *source; /* NULL: a constant */
     struct rearrangement rearrangement;
     struct torch_low_rank low_rank;
-    const float *constant;              /* when source is NULL: shape's elements (float or, for I64, whole numbers) */
-    enum dtype dtype;                   /* as written */
-    struct shape shape;                 /* as written */
-    bool is_buffer;                     /* register_buffer, not nn.Parameter */
-    bool trainable;                     /* requires_grad in Keras */
-    const char *keras;                  /* name in the Keras file for the report, or NULL */
+    const float *constant; /* when source is NULL: shape's elements (float or, for I64, whole numbers) */
+    enum dtype dtype;      /* as written */
+    struct shape shape;    /* as written */
+    bool is_buffer;        /* register_buffer, not nn.Parameter */
+    bool trainable;        /* requires_grad in Keras */
+    const char *keras;     /* name in the Keras file for the report, or NULL */
 };
 
 /* One value. Its shape is in torch order; DIM_UNKNOWN where free. */
@@ -109,15 +116,16 @@ struct keras_call;
 
 struct torch_node {
     enum torch_op op;
-    const char *module; /* attribute name on the nn.Module ("conv2d"): the node is a module call (or PARAMETER); else NULL */
+    const char
+        *module; /* attribute name on the nn.Module ("conv2d"): the node is a module call (or PARAMETER); else NULL */
     int input_count;
     const int *inputs; /* value ids */
     int output;        /* value id */
-    int output_count; /* more than 1: recurrent modules; their outputs have the ids output, output + 1 … */
+    int output_count;  /* more than 1: recurrent modules; their outputs have the ids output, output + 1 … */
     int attr_count;
     const struct torch_attr *attrs;
     int parameter_count;
-    const int *parameters;         /* ids, in the order in which torch's module has them: weight, bias, running_mean … */
+    const int *parameters; /* ids, in the order in which torch's module has them: weight, bias, running_mean … */
     const struct keras_call *call; /* the Keras call it came from; NULL for interface permutes */
 };
 

@@ -63,8 +63,16 @@ static int attend(const struct attention *a, int64_t index, float *scores, float
     const float *q = a->call->inputs[0]->data + index * t * a->width;
     const float *k = a->call->inputs[1]->data + index * s * a->width;
     const float *v = a->call->inputs[2]->data + index * s * a->out;
-    struct replay_gemm products = {.transpose_b = true, .m = t, .n = s, .k = a->width, .a = q, .a_row = a->width,
-                                   .b = k, .b_row = a->width, .c = scores, .c_row = s};
+    struct replay_gemm products = {.transpose_b = true,
+                                   .m = t,
+                                   .n = s,
+                                   .k = a->width,
+                                   .a = q,
+                                   .a_row = a->width,
+                                   .b = k,
+                                   .b_row = a->width,
+                                   .c = scores,
+                                   .c_row = s};
     if (replay_gemm(a->call, &products, err) != 0)
         return -1;
     for (int64_t i = 0; i < t; i++) {
@@ -78,7 +86,8 @@ static int attend(const struct attention *a, int64_t index, float *scores, float
         }
         softmax_row(scores + i * s, s);
     }
-    struct replay_gemm mix = {.m = t, .n = a->out, .k = s, .a = scores, .a_row = s, .b = v, .b_row = a->out, .c = y, .c_row = a->out};
+    struct replay_gemm mix = {
+        .m = t, .n = a->out, .k = s, .a = scores, .a_row = s, .b = v, .b_row = a->out, .c = y, .c_row = a->out};
     return replay_gemm(a->call, &mix, err);
 }
 
@@ -92,10 +101,13 @@ int replay_SCALED_DOT_PRODUCT_ATTENTION(const struct replay_call *call, struct t
         fits = q->dims[i] == k->dims[i] && q->dims[i] == v->dims[i];
     if (!fits)
         return replay_mismatch(call, err, "query, key and value do not fit together");
-    struct attention a = {
-        .call = call, .scores = *q, .width = q->dims[rank - 1], .out = v->dims[rank - 1],
-        .scale = (float)replay_float(call, "scale", 1 / sqrt((double)q->dims[rank - 1])),
-        .causal = replay_bool(call, "is_causal", false), .bias = call->node->input_count > 3 ? call->inputs[3] : NULL};
+    struct attention a = {.call = call,
+                          .scores = *q,
+                          .width = q->dims[rank - 1],
+                          .out = v->dims[rank - 1],
+                          .scale = (float)replay_float(call, "scale", 1 / sqrt((double)q->dims[rank - 1])),
+                          .causal = replay_bool(call, "is_causal", false),
+                          .bias = call->node->input_count > 3 ? call->inputs[3] : NULL};
     a.scores.dims[rank - 1] = k->dims[rank - 2];
     if (a.bias && (a.causal || a.bias->dtype != DTYPE_F32 || !broadcast_steps(&a.bias->shape, &a.scores, a.bias_steps)))
         return replay_mismatch(call, err, "what is added to the scores does not fit");
@@ -162,7 +174,8 @@ static int where(const struct replay_call *call, struct tensor **ret, struct h5p
     for (int i = 0; i < count; i++)
         (void)broadcast_steps(&call->inputs[i]->shape, &shape, steps[i]);
     enum dtype dtype = count == 3 ? replay_promote(call->inputs[1]->dtype, call->inputs[2]->dtype)
-                       : count == 2 && dtype_is_float(call->inputs[1]->dtype) ? call->inputs[1]->dtype : DTYPE_F32;
+                       : count == 2 && dtype_is_float(call->inputs[1]->dtype) ? call->inputs[1]->dtype
+                                                                              : DTYPE_F32;
     struct tensor *out = replay_new(&shape, dtype, err);
     if (!out)
         return -1;

@@ -94,7 +94,8 @@ int replay_TAKE(const struct replay_call *call, struct tensor **ret, struct h5pt
         float at = index->data[i] < 0 ? index->data[i] + (float)x->count : index->data[i];
         if (!(at >= 0 && at < (float)x->count)) {
             tensor_free(y);
-            return replay_mismatch(call, err, "there is no element %g among %" PRId64, (double)index->data[i], x->count);
+            return replay_mismatch(call, err, "there is no element %g among %" PRId64, (double)index->data[i],
+                                   x->count);
         }
         y->data[i] = x->data[(int64_t)at];
     }

@@ -21,7 +21,7 @@ struct cubic {
 
 static float cubic_weight(const struct cubic *c, float x)
 {
-    return x < 1 ? (c->near[0] * x + c->near[1]) * x * x + c->near[2]
+    return x < 1   ? (c->near[0] * x + c->near[1]) * x * x + c->near[2]
            : x < 2 ? ((c->far[0] * x + c->far[1]) * x + c->far[2]) * x + c->far[3]
                    : 0;
 }
@@ -87,16 +87,31 @@ int replay_RESIZE(const struct replay_call *call, struct tensor **ret, struct h5
     shape.dims[2] = size[0];
     shape.dims[3] = size[1];
     struct tensor *y = replay_new(&shape, DTYPE_F32, err);
-    float *rows = resize_matrix(method, smooth, height, size[0]), *columns = resize_matrix(method, smooth, width, size[1]);
+    float *rows = resize_matrix(method, smooth, height, size[0]),
+          *columns = resize_matrix(method, smooth, width, size[1]);
     float *half = calloc((size_t)(size[0] * width), sizeof *half);
     int status = y && rows && columns && half ? 0 : h5pt_fail_memory(err);
     int64_t planes = y ? x->shape.dims[0] * x->shape.dims[1] : 0;
     for (int64_t p = 0; p < planes && status == 0; p++) {
-        struct replay_gemm first = {.m = size[0], .n = width, .k = height, .a = rows, .a_row = height,
-                                    .b = x->data + p * height * width, .b_row = width, .c = half, .c_row = width};
-        struct replay_gemm second = {.transpose_b = true, .m = size[0], .n = size[1], .k = width, .a = half,
-                                     .a_row = width, .b = columns, .b_row = width,
-                                     .c = y->data + p * size[0] * size[1], .c_row = size[1]};
+        struct replay_gemm first = {.m = size[0],
+                                    .n = width,
+                                    .k = height,
+                                    .a = rows,
+                                    .a_row = height,
+                                    .b = x->data + p * height * width,
+                                    .b_row = width,
+                                    .c = half,
+                                    .c_row = width};
+        struct replay_gemm second = {.transpose_b = true,
+                                     .m = size[0],
+                                     .n = size[1],
+                                     .k = width,
+                                     .a = half,
+                                     .a_row = width,
+                                     .b = columns,
+                                     .b_row = width,
+                                     .c = y->data + p * size[0] * size[1],
+                                     .c_row = size[1]};
         status = replay_gemm(call, &first, err) == 0 ? replay_gemm(call, &second, err) : -1;
     }
     free(rows);
@@ -202,8 +217,15 @@ int replay_STFT_MAGNITUDE(const struct replay_call *call, struct tensor **ret, s
         for (int64_t i = 0; i < n; i++)
             for (int64_t t = 0; t < frames; t++)
                 cut[i * frames + t] = x->data[b * length + reflected(t * hop + i - n / 2, length)];
-        struct replay_gemm gemm = {.m = 2 * bins, .n = frames, .k = n, .a = matrix, .a_row = n, .b = cut,
-                                   .b_row = frames, .c = parts, .c_row = frames};
+        struct replay_gemm gemm = {.m = 2 * bins,
+                                   .n = frames,
+                                   .k = n,
+                                   .a = matrix,
+                                   .a_row = n,
+                                   .b = cut,
+                                   .b_row = frames,
+                                   .c = parts,
+                                   .c_row = frames};
         status = replay_gemm(call, &gemm, err);
         for (int64_t i = 0; i < bins * frames; i++)
             y->data[b * bins * frames + i] = hypotf(parts[i], parts[bins * frames + i]);

@@ -5,7 +5,8 @@
 #include <inttypes.h>
 
 /* Calls `source` for every cell of `shape`: it gives the cell of x, or -1 for 0. */
-typedef int64_t source_function(const struct replay_call *call, const int64_t *index, const int64_t *steps, const void *context);
+typedef int64_t source_function(const struct replay_call *call, const int64_t *index, const int64_t *steps,
+                                const void *context);
 
 static int pick(const struct replay_call *call, const struct shape *shape, source_function *source, const void *context,
                 struct tensor **ret, struct h5pt_error *err)
@@ -85,7 +86,8 @@ struct triangle {
     bool upper;
 };
 
-static int64_t triangle_cell(const struct replay_call *call, const int64_t *index, const int64_t *steps, const void *context)
+static int64_t triangle_cell(const struct replay_call *call, const int64_t *index, const int64_t *steps,
+                             const void *context)
 {
     const struct triangle *t = context;
     int rank = call->inputs[0]->shape.rank;
@@ -120,7 +122,8 @@ struct diagonal {
     int64_t offset;
 };
 
-static int64_t diagonal_cell(const struct replay_call *call, const int64_t *index, const int64_t *steps, const void *context)
+static int64_t diagonal_cell(const struct replay_call *call, const int64_t *index, const int64_t *steps,
+                             const void *context)
 {
     const struct diagonal *d = context;
     int rank = call->inputs[0]->shape.rank, k = 0;
@@ -128,7 +131,8 @@ static int64_t diagonal_cell(const struct replay_call *call, const int64_t *inde
     for (int i = 0; i < rank; i++)
         if (i != d->dim1 && i != d->dim2)
             at += index[k++] * steps[i];
-    return at + (along + (d->offset < 0 ? -d->offset : 0)) * steps[d->dim1] + (along + (d->offset > 0 ? d->offset : 0)) * steps[d->dim2];
+    return at + (along + (d->offset < 0 ? -d->offset : 0)) * steps[d->dim1] +
+           (along + (d->offset > 0 ? d->offset : 0)) * steps[d->dim2];
 }
 
 int replay_DIAGONAL(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
@@ -144,7 +148,8 @@ int replay_DIAGONAL(const struct replay_call *call, struct tensor **ret, struct 
     for (int i = 0; i < x->rank; i++)
         if (i != d.dim1 && i != d.dim2)
             shape.dims[shape.rank++] = x->dims[i];
-    int64_t rows = x->dims[d.dim1] + (d.offset < 0 ? d.offset : 0), columns = x->dims[d.dim2] - (d.offset > 0 ? d.offset : 0);
+    int64_t rows = x->dims[d.dim1] + (d.offset < 0 ? d.offset : 0),
+            columns = x->dims[d.dim2] - (d.offset > 0 ? d.offset : 0);
     int64_t length = rows < columns ? rows : columns;
     shape.dims[shape.rank++] = length > 0 ? length : 0;
     return pick(call, &shape, diagonal_cell, &d, ret, err);

@@ -9,9 +9,9 @@
 /* The matrix of a module, or of a function, which has it as its second input; NULL when it is none. */
 static const struct tensor *weight_of(const struct replay_call *call)
 {
-    const struct tensor *weight = call->node->input_count > 1         ? call->inputs[1]
+    const struct tensor *weight = call->node->input_count > 1       ? call->inputs[1]
                                   : call->node->parameter_count > 0 ? call->parameters[0]
-                                                                      : NULL;
+                                                                    : NULL;
     return weight && weight->shape.rank == 2 ? weight : NULL;
 }
 

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 
 /* The line of `count` numbers becomes `out_count` numbers. Both are contiguous. False: without memory. */
-typedef bool line_function(const struct replay_call *call, const float *in, int64_t count, float *out, int64_t out_count);
+typedef bool line_function(const struct replay_call *call, const float *in, int64_t count, float *out,
+                           int64_t out_count);
 
 struct lines {
     line_function *function;
@@ -29,7 +30,8 @@ static struct tensor *line_last(const struct tensor *x, const bool *dims, int *r
     return tensor_transpose(x, ret_order);
 }
 
-static int run_lines(const struct replay_call *call, const struct lines *lines, struct tensor **ret, struct h5pt_error *err)
+static int run_lines(const struct replay_call *call, const struct lines *lines, struct tensor **ret,
+                     struct h5pt_error *err)
 {
     const struct tensor *x = call->inputs[0];
     int order[SHAPE_MAX_RANK], back[SHAPE_MAX_RANK];
@@ -101,7 +103,8 @@ static bool line_position(const struct replay_call *call, const float *in, int64
     return true;
 }
 
-static bool line_log_sum_exp(const struct replay_call *call, const float *in, int64_t count, float *out, int64_t out_count)
+static bool line_log_sum_exp(const struct replay_call *call, const float *in, int64_t count, float *out,
+                             int64_t out_count)
 {
     float most = -INFINITY, sum = 0;
     (void)call;
@@ -140,7 +143,9 @@ static int ascending(const void *a, const void *b)
 {
     const struct numbered *x = a, *y = b;
     if (isnan(x->value) || isnan(y->value))
-        return isnan(x->value) && isnan(y->value) ? (x->index > y->index) - (x->index < y->index) : isnan(x->value) ? 1 : -1;
+        return isnan(x->value) && isnan(y->value) ? (x->index > y->index) - (x->index < y->index)
+               : isnan(x->value)                  ? 1
+                                                  : -1;
     if (x->value != y->value)
         return x->value < y->value ? -1 : 1;
     return (x->index > y->index) - (x->index < y->index);
@@ -180,7 +185,8 @@ static bool line_quantile(const struct replay_call *call, const float *in, int64
 static bool line_sort(const struct replay_call *call, const float *in, int64_t count, float *out, int64_t out_count)
 {
     enum torch_op op = call->node->op;
-    bool top = op == TORCH_TOPK_VALUES || op == TORCH_TOPK_INDICES, index = op == TORCH_ARGSORT || op == TORCH_TOPK_INDICES;
+    bool top = op == TORCH_TOPK_VALUES || op == TORCH_TOPK_INDICES,
+         index = op == TORCH_ARGSORT || op == TORCH_TOPK_INDICES;
     struct numbered *line = sorted(in, count, top || replay_bool(call, "descending", false));
     for (int64_t i = 0; line && i < out_count; i++)
         out[i] = index ? (float)line[i].index : line[i].value;

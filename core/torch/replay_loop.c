@@ -8,39 +8,115 @@
 
 /* ---- activations ---- */
 
-static float f_linear(float x) { return x; }
-static float f_relu(float x) { return x < 0 ? 0 : x; }
-static float f_relu6(float x) { return x < 0 ? 0 : x > 6 ? 6 : x; }
-static float f_leaky_relu(float x) { return x < 0 ? 0.2f * x : x; }
-static float f_elu(float x) { return x > 0 ? x : expm1f(x); }
-static float f_selu(float x) { return 1.05070098f * (x > 0 ? x : 1.67326324f * expm1f(x)); }
-static float f_sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-static float f_silu(float x) { return x / (1.0f + expf(-x)); }
-static float f_gelu(float x) { return 0.5f * x * erfcf(-x * 0.70710678f); }
-static float f_softplus(float x) { return x > 20 ? x : log1pf(expf(x)); }
-static float f_mish(float x) { return x * tanhf(f_softplus(x)); }
-static float f_softsign(float x) { return x / (1.0f + fabsf(x)); }
-static float f_logsigmoid(float x) { return fminf(x, 0) - log1pf(expf(-fabsf(x))); }
-static float f_hardsigmoid(float x) { return fminf(fmaxf(x + 3, 0), 6) / 6; }
-static float f_hard_sigmoid(float x) { return fminf(fmaxf(0.2f * x + 0.5f, 0), 1); }
-static float f_hardswish(float x) { return x * f_hardsigmoid(x); }
-static float f_hardtanh(float x) { return x < -1 ? -1 : x > 1 ? 1 : x; }
-static float f_hardshrink(float x) { return fabsf(x) > 0.5f ? x : 0; }
-static float f_softshrink(float x) { return x > 0.5f ? x - 0.5f : x < -0.5f ? x + 0.5f : 0; }
-static float f_tanhshrink(float x) { return x - tanhf(x); }
+static float f_linear(float x)
+{
+    return x;
+}
+static float f_relu(float x)
+{
+    return x < 0 ? 0 : x;
+}
+static float f_relu6(float x)
+{
+    return x < 0 ? 0 : x > 6 ? 6 : x;
+}
+static float f_leaky_relu(float x)
+{
+    return x < 0 ? 0.2f * x : x;
+}
+static float f_elu(float x)
+{
+    return x > 0 ? x : expm1f(x);
+}
+static float f_selu(float x)
+{
+    return 1.05070098f * (x > 0 ? x : 1.67326324f * expm1f(x));
+}
+static float f_sigmoid(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+static float f_silu(float x)
+{
+    return x / (1.0f + expf(-x));
+}
+static float f_gelu(float x)
+{
+    return 0.5f * x * erfcf(-x * 0.70710678f);
+}
+static float f_softplus(float x)
+{
+    return x > 20 ? x : log1pf(expf(x));
+}
+static float f_mish(float x)
+{
+    return x * tanhf(f_softplus(x));
+}
+static float f_softsign(float x)
+{
+    return x / (1.0f + fabsf(x));
+}
+static float f_logsigmoid(float x)
+{
+    return fminf(x, 0) - log1pf(expf(-fabsf(x)));
+}
+static float f_hardsigmoid(float x)
+{
+    return fminf(fmaxf(x + 3, 0), 6) / 6;
+}
+static float f_hard_sigmoid(float x)
+{
+    return fminf(fmaxf(0.2f * x + 0.5f, 0), 1);
+}
+static float f_hardswish(float x)
+{
+    return x * f_hardsigmoid(x);
+}
+static float f_hardtanh(float x)
+{
+    return x < -1 ? -1 : x > 1 ? 1 : x;
+}
+static float f_hardshrink(float x)
+{
+    return fabsf(x) > 0.5f ? x : 0;
+}
+static float f_softshrink(float x)
+{
+    return x > 0.5f ? x - 0.5f : x < -0.5f ? x + 0.5f : 0;
+}
+static float f_tanhshrink(float x)
+{
+    return x - tanhf(x);
+}
 
 static const struct function {
     const char *name;
     float (*at)(float); /* NULL: softmax */
 } functions[] = {
-    {"torch.tanh", tanhf},           {"torch.sigmoid", f_sigmoid},     {"torch.exp", expf},
-    {"F.relu", f_relu},              {"F.relu6", f_relu6},             {"F.elu", f_elu},
-    {"F.celu", f_elu},               {"F.selu", f_selu},               {"F.gelu", f_gelu},
-    {"F.silu", f_silu},              {"F.mish", f_mish},               {"F.softplus", f_softplus},
-    {"F.softsign", f_softsign},      {"F.logsigmoid", f_logsigmoid},   {"F.hardsigmoid", f_hardsigmoid},
-    {"F.hardswish", f_hardswish},    {"F.hardtanh", f_hardtanh},       {"F.hardshrink", f_hardshrink},
-    {"F.softshrink", f_softshrink},  {"F.tanhshrink", f_tanhshrink},   {"linear", f_linear},
-    {"leaky_relu", f_leaky_relu},    {"hard_sigmoid", f_hard_sigmoid}, {"softmax", NULL},
+    {"torch.tanh", tanhf},
+    {"torch.sigmoid", f_sigmoid},
+    {"torch.exp", expf},
+    {"F.relu", f_relu},
+    {"F.relu6", f_relu6},
+    {"F.elu", f_elu},
+    {"F.celu", f_elu},
+    {"F.selu", f_selu},
+    {"F.gelu", f_gelu},
+    {"F.silu", f_silu},
+    {"F.mish", f_mish},
+    {"F.softplus", f_softplus},
+    {"F.softsign", f_softsign},
+    {"F.logsigmoid", f_logsigmoid},
+    {"F.hardsigmoid", f_hardsigmoid},
+    {"F.hardswish", f_hardswish},
+    {"F.hardtanh", f_hardtanh},
+    {"F.hardshrink", f_hardshrink},
+    {"F.softshrink", f_softshrink},
+    {"F.tanhshrink", f_tanhshrink},
+    {"linear", f_linear},
+    {"leaky_relu", f_leaky_relu},
+    {"hard_sigmoid", f_hard_sigmoid},
+    {"softmax", NULL},
 };
 
 static const struct function *find_function(const struct replay_call *call, const char *attr, const char *fallback)
@@ -76,7 +152,7 @@ struct loop {
     const struct tensor *weight_ih, *weight_hh, *bias_ih, *bias_hh, *mask;
     const struct function *activation, *recurrent_activation;
     bool reset_after, reverse, zero_output;
-    struct replay_window window; /* of the state's convolution */
+    struct replay_window window;        /* of the state's convolution */
     struct tensor *state[2], *fresh[2]; /* (batch, units, …) */
     float *gates, *hidden, *columns;    /* (batch, gates x units, cells); columns of one sample */
 };
@@ -145,7 +221,8 @@ static int from_state(const struct loop *r, struct h5pt_error *err)
     if (r->kind == LOOP_CONV_LSTM)
         return convolve_state(r, err);
     int64_t rows = r->kind == LOOP_GRU && !r->reset_after ? 2 : r->gate_count;
-    return project(r, r->state[0]->data, r->batch, r->units, r->weight_hh, r->bias_hh, 0, rows * r->units, r->hidden, err);
+    return project(r, r->state[0]->data, r->batch, r->units, r->weight_hh, r->bias_hh, 0, rows * r->units, r->hidden,
+                   err);
 }
 
 static void step_lstm(const struct loop *r, int64_t b)
@@ -188,8 +265,7 @@ static int step_gru(const struct loop *r, struct h5pt_error *err)
             else
                 r->fresh[0]->data[b * n + i] = g[i] * r->state[0]->data[b * n + i];
     }
-    if (!r->reset_after &&
-        project(r, r->fresh[0]->data, r->batch, n, r->weight_hh, NULL, 2 * n, n, r->hidden, err) < 0)
+    if (!r->reset_after && project(r, r->fresh[0]->data, r->batch, n, r->weight_hh, NULL, 2 * n, n, r->hidden, err) < 0)
         return -1;
     for (int64_t b = 0; b < r->batch; b++) {
         float *g = r->gates + b * all;

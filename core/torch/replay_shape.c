@@ -337,7 +337,8 @@ int replay_SLICE(const struct replay_call *call, struct tensor **ret, struct h5p
         int64_t step = torch_attr(call->node, "step") ? torch_attr_at(call->node, "step", i) : 1;
         if (step < 1)
             return replay_mismatch(call, err, "a step must be positive");
-        struct range range = range_of(x->shape.dims[i], torch_attr_at(call->node, "start", i), torch_attr_at(call->node, "stop", i), step);
+        struct range range = range_of(x->shape.dims[i], torch_attr_at(call->node, "start", i),
+                                      torch_attr_at(call->node, "stop", i), step);
         shape.dims[i] = range.count;
         at += range.start * in_steps[i];
         in_steps[i] *= step;
@@ -388,7 +389,8 @@ int replay_CAST(const struct replay_call *call, struct tensor **ret, struct h5pt
     const struct tensor *x = call->inputs[0];
     const char *name = torch_attr_text(call->node, "dtype");
     enum dtype dtype;
-    if (!name || !dtype_from_name(name, &dtype) || (!dtype_is_float(dtype) && dtype != DTYPE_BOOL && dtype_size(dtype) < 4))
+    if (!name || !dtype_from_name(name, &dtype) ||
+        (!dtype_is_float(dtype) && dtype != DTYPE_BOOL && dtype_size(dtype) < 4))
         return h5pt_fail(err, H5PT_UNSUPPORTED_DTYPE, call->node->module, "A cast to %s cannot be checked",
                          name ? name : "no type");
     struct tensor *y = replay_new(&x->shape, dtype, err);

@@ -53,7 +53,8 @@ static bool uses_functional(const struct torch_graph *g)
         if (python_is_loop(g->nodes[i].op))
             return true;
         bool function = !g->nodes[i].module && info->callee;
-        bool helper = function && !strchr(info->callee, '.') && strchr(info->callee, '_') && info->kind == TORCH_KIND_FUNCTION;
+        bool helper = function && !strchr(info->callee, '.') && strchr(info->callee, '_') &&
+                      info->kind == TORCH_KIND_FUNCTION;
         if (function && (helper || strncmp(info->callee, "F.", 2) == 0))
             return true;
     }
@@ -63,7 +64,8 @@ static bool uses_functional(const struct torch_graph *g)
 static void add_head(struct strbuf *out, const struct python_printer *p)
 {
     const struct torch_graph *g = p->graph;
-    strbuf_addf(out, "\"\"\"%s, converted from Keras by h5pt. load() gives it with its weights, in eval mode.\n", g->name);
+    strbuf_addf(out, "\"\"\"%s, converted from Keras by h5pt. load() gives it with its weights, in eval mode.\n",
+                g->name);
     add_interface(out, g, "Inputs", g->inputs, g->input_count, p->values);
     add_interface(out, g, "Outputs", g->outputs, g->output_count, NULL);
     strbuf_add(out, "\"\"\"\n\nimport torch\nfrom torch import nn\n");

@@ -17,7 +17,8 @@ static const struct {
     {TORCH_BAND_MASK,
      "\n\n"
      "def band_mask(query: torch.Tensor, key: torch.Tensor, before=None, after=None) -> torch.Tensor:\n"
-     "    \"\"\"Which steps of key a step of query may look at: from `before` steps back to `after` steps ahead.\"\"\"\n"
+     "    \"\"\"Which steps of key a step of query may look at: from `before` steps back to `after` steps "
+     "ahead.\"\"\"\n"
      "    mask = torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=query.device)\n"
      "    if after is not None:\n"
      "        mask = mask.tril(after)\n"
@@ -36,27 +37,27 @@ static const struct {
      "    hue = torch.where(grey, torch.zeros_like(hue), torch.where(hue < 0, hue + 1, hue))\n"
      "    saturation = torch.where(value > 0, spread / value, torch.zeros_like(value))\n"
      "    return torch.stack((hue, saturation, value), dim)\n"},
-    {TORCH_SPARSEMAX,
-     "\n\n"
-     "def sparsemax(x: torch.Tensor, dim: int) -> torch.Tensor:\n"
-     "    \"\"\"Keras' sparsemax: its threshold adds up the partial sums, where the literature has the last one.\"\"\"\n"
-     "    z = x.sort(dim=dim, descending=True).values.movedim(dim, -1)\n"
-     "    total = z.cumsum(-1)\n"
-     "    rank = torch.arange(1, z.shape[-1] + 1, device=x.device, dtype=x.dtype)\n"
-     "    support = z - (total - 1) / rank > 0\n"
-     "    tau = ((total * support).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)\n"
-     "    return (x.movedim(dim, -1) - tau).clamp(min=0).movedim(-1, dim)\n"},
-    {TORCH_ONE_HOT,
-     "\n"
-     "\n"
-     "def one_hot(x: torch.Tensor, num_classes: int) -> torch.Tensor:\n"
-     "    \"\"\"Ids outside 0 ... num_classes - 1 give zeros, as in Keras.\"\"\"\n"
-     "    return (x.unsqueeze(-1) == torch.arange(num_classes, device=x.device)).to(torch.float32)\n"},
+    {TORCH_SPARSEMAX, "\n\n"
+                      "def sparsemax(x: torch.Tensor, dim: int) -> torch.Tensor:\n"
+                      "    \"\"\"Keras' sparsemax: its threshold adds up the partial sums, where the literature has "
+                      "the last one.\"\"\"\n"
+                      "    z = x.sort(dim=dim, descending=True).values.movedim(dim, -1)\n"
+                      "    total = z.cumsum(-1)\n"
+                      "    rank = torch.arange(1, z.shape[-1] + 1, device=x.device, dtype=x.dtype)\n"
+                      "    support = z - (total - 1) / rank > 0\n"
+                      "    tau = ((total * support).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)\n"
+                      "    return (x.movedim(dim, -1) - tau).clamp(min=0).movedim(-1, dim)\n"},
+    {TORCH_ONE_HOT, "\n"
+                    "\n"
+                    "def one_hot(x: torch.Tensor, num_classes: int) -> torch.Tensor:\n"
+                    "    \"\"\"Ids outside 0 ... num_classes - 1 give zeros, as in Keras.\"\"\"\n"
+                    "    return (x.unsqueeze(-1) == torch.arange(num_classes, device=x.device)).to(torch.float32)\n"},
     {TORCH_BIN_BOUNDARIES,
      "\n"
      "\n"
      "def bin_boundaries(summary: torch.Tensor, num_bins: int) -> torch.Tensor:\n"
-     "    \"\"\"The boundaries between num_bins equal parts of what an adapted layer has seen: values, and their weights.\"\"\"\n"
+     "    \"\"\"The boundaries between num_bins equal parts of what an adapted layer has seen: values, and their "
+     "weights.\"\"\"\n"
      "    values, weights = summary.double()\n"
      "    part = 1.0 / num_bins\n"
      "    if values.numel() * part < 1:\n"
@@ -71,7 +72,8 @@ static const struct {
     {TORCH_LOOKUP,
      "\n"
      "\n"
-     "def lookup(x: torch.Tensor, tokens: torch.Tensor, indices: torch.Tensor, num_oov: int = 1, first_oov: int = 0) -> torch.Tensor:\n"
+     "def lookup(x: torch.Tensor, tokens: torch.Tensor, indices: torch.Tensor, num_oov: int = 1, first_oov: int = 0) "
+     "-> torch.Tensor:\n"
      "    \"\"\"The index of each number among tokens, which ascend; of the others first_oov + x % num_oov.\"\"\"\n"
      "    place = torch.searchsorted(tokens, x.contiguous()).clamp(max=tokens.numel() - 1)\n"
      "    return torch.where(tokens[place] == x, indices[place], first_oov + x.remainder(num_oov))\n"},
@@ -130,20 +132,21 @@ static const struct {
      "\n"
      "def stft_magnitude(x: torch.Tensor, window: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:\n"
      "    \"\"\"|STFT| with reflected ends, (batch, frequency, time).\"\"\"\n"
-     "    return torch.stft(x, n_fft, hop_length, window=window, center=True, pad_mode=\"reflect\", return_complex=True).abs()\n"},
+     "    return torch.stft(x, n_fft, hop_length, window=window, center=True, pad_mode=\"reflect\", "
+     "return_complex=True).abs()\n"},
 };
 
-static const char pad_same_text[] =
-    "\n\n"
-    "def pad_same(x: torch.Tensor, kernel_size, stride, dilation=1, value: float = 0.0) -> torch.Tensor:\n"
-    "    \"\"\"Pads so that ceil(size / stride) windows fit, more at the end: Keras' padding=\"same\".\"\"\"\n"
-    "    sizes = x.shape[2:]\n"
-    "    settings = [(v,) * len(sizes) if isinstance(v, int) else v for v in (kernel_size, stride, dilation)]\n"
-    "    pad: list[int] = []\n"
-    "    for size, k, s, d in reversed(list(zip(sizes, *settings))):\n"
-    "        total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)\n"
-    "        pad += [total // 2, total - total // 2]\n"
-    "    return F.pad(x, pad, value=value)\n";
+static const char pad_same_text
+    [] = "\n\n"
+         "def pad_same(x: torch.Tensor, kernel_size, stride, dilation=1, value: float = 0.0) -> torch.Tensor:\n"
+         "    \"\"\"Pads so that ceil(size / stride) windows fit, more at the end: Keras' padding=\"same\".\"\"\"\n"
+         "    sizes = x.shape[2:]\n"
+         "    settings = [(v,) * len(sizes) if isinstance(v, int) else v for v in (kernel_size, stride, dilation)]\n"
+         "    pad: list[int] = []\n"
+         "    for size, k, s, d in reversed(list(zip(sizes, *settings))):\n"
+         "        total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)\n"
+         "        pad += [total // 2, total - total // 2]\n"
+         "    return F.pad(x, pad, value=value)\n";
 
 bool python_uses(const struct torch_graph *g, enum torch_op op)
 {

@@ -9,10 +9,10 @@
 
 /* What a value is called where it is used. */
 struct python_value {
-    int uses;             /* by nodes and outputs */
-    bool inlined;         /* written inside the one expression that uses it */
-    bool is_operation;    /* the text is `a + b`: needs parentheses inside others */
-    const char *text;     /* a variable or an expression; NULL until it is made */
+    int uses;          /* by nodes and outputs */
+    bool inlined;      /* written inside the one expression that uses it */
+    bool is_operation; /* the text is `a + b`: needs parentheses inside others */
+    const char *text;  /* a variable or an expression; NULL until it is made */
 };
 
 struct python_printer {

@@ -7,10 +7,12 @@
 #include "base/words.h"
 #include "write/python_internal.h"
 
-static const char reserved_words[] =
-    "False None True and as assert async await break class continue def del elif else except finally for from global if "
-    "import in is lambda nonlocal not or pass raise return try while with yield self torch nn F x float load pad_same "
-    "avg_pool_same sparsemax one_hot bin_boundaries lookup resize resize_weights auto_contrast stft_magnitude band_mask";
+static const char reserved_words[] = "False None True and as assert async await break class continue def del elif else "
+                                     "except finally for from global if "
+                                     "import in is lambda nonlocal not or pass raise return try while with yield self "
+                                     "torch nn F x float load pad_same "
+                                     "avg_pool_same sparsemax one_hot bin_boundaries lookup resize resize_weights "
+                                     "auto_contrast stft_magnitude band_mask";
 
 static bool has_runtime_sizes(const struct torch_node *node)
 {

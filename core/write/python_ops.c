@@ -26,7 +26,9 @@ static void add_size(struct strbuf *out, const struct torch_size *size, const ch
 /* Elements without parentheses. */
 static int add_elements(struct strbuf *out, const struct torch_attr *attr, const char *input)
 {
-    int count = attr->kind == TORCH_ATTR_SIZES ? attr->sizes.count : attr->kind == TORCH_ATTR_INTS ? attr->ints.count : 1;
+    int count = attr->kind == TORCH_ATTR_SIZES  ? attr->sizes.count
+                : attr->kind == TORCH_ATTR_INTS ? attr->ints.count
+                                                : 1;
     for (int i = 0; i < count; i++) {
         strbuf_add(out, i ? ", " : "");
         if (attr->kind == TORCH_ATTR_SIZES)
@@ -40,15 +42,9 @@ static int add_elements(struct strbuf *out, const struct torch_attr *attr, const
 static void add_value(struct strbuf *out, const struct torch_attr *attr, const char *input)
 {
     switch (attr->kind) {
-    case TORCH_ATTR_INT:
-        strbuf_addf(out, "%lld", (long long)attr->i);
-        break;
-    case TORCH_ATTR_BOOL:
-        strbuf_add(out, attr->i ? "True" : "False");
-        break;
-    case TORCH_ATTR_FLOAT:
-        strbuf_add_double(out, attr->f);
-        break;
+    case TORCH_ATTR_INT: strbuf_addf(out, "%lld", (long long)attr->i); break;
+    case TORCH_ATTR_BOOL: strbuf_add(out, attr->i ? "True" : "False"); break;
+    case TORCH_ATTR_FLOAT: strbuf_add_double(out, attr->f); break;
     case TORCH_ATTR_TEXT:
         if (strcmp(attr->name, "dtype") == 0)
             strbuf_addf(out, "torch.%s", attr->text);
@@ -143,7 +139,8 @@ static void add_slice(struct strbuf *out, const struct python_printer *p, const 
     const struct torch_attr *start = torch_attr(node, "start"), *stop = torch_attr(node, "stop");
     int count = start && start->kind == TORCH_ATTR_INTS ? start->ints.count : 0;
     const struct torch_attr *step = torch_attr(node, "step");
-    while (count > 1 && start->ints.v[count - 1] == 0 && stop->ints.v[count - 1] == 0 && (!step || step->ints.v[count - 1] == 1))
+    while (count > 1 && start->ints.v[count - 1] == 0 && stop->ints.v[count - 1] == 0 &&
+           (!step || step->ints.v[count - 1] == 1))
         count--;
     add_operand(out, p, node, 0);
     strbuf_add(out, "[");
@@ -175,7 +172,8 @@ static void add_with_number(struct strbuf *out, const struct python_printer *p, 
 {
     const struct torch_attr *value = torch_attr(node, "value"), *reflected = torch_attr(node, "reflected");
     bool first = reflected && reflected->i;
-    bool negative = first && value && (value->kind == TORCH_ATTR_INT ? value->i < 0 : value->f < 0); /* -2 ** x is -(2 ** x) */
+    bool negative = first && value &&
+                    (value->kind == TORCH_ATTR_INT ? value->i < 0 : value->f < 0); /* -2 ** x is -(2 ** x) */
     if (!first)
         add_operand(out, p, node, 0);
     else if (value) {
@@ -194,19 +192,13 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
 {
     const struct torch_op_info *info = torch_op_info(node->op);
     switch (node->op) {
-    case TORCH_PARAMETER:
-        strbuf_addf(out, "self.%s", node->module);
-        break;
-    case TORCH_SLICE:
-        add_slice(out, p, node);
-        break;
+    case TORCH_PARAMETER: strbuf_addf(out, "self.%s", node->module); break;
+    case TORCH_SLICE: add_slice(out, p, node); break;
     case TORCH_UNFLATTEN_LIKE:
         add_operand(out, p, node, 0);
         strbuf_addf(out, ".unflatten(0, %s.shape[:2])", operand(p, node, 1));
         break;
-    case TORCH_SELECT:
-        add_select(out, p, node);
-        break;
+    case TORCH_SELECT: add_select(out, p, node); break;
     case TORCH_INDEX_SELECT: /* x[:, :, indices] */
         add_operand(out, p, node, 0);
         strbuf_add(out, "[");
@@ -234,9 +226,7 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
         add_attributes(out, node, "", false);
         strbuf_add(out, node->op == TORCH_TOPK_INDICES ? ").indices" : ").values");
         break;
-    default: /* x <operator> value */
-        add_with_number(out, p, node);
-        break;
+    default: /* x <operator> value */ add_with_number(out, p, node); break;
     }
 }
 
@@ -270,9 +260,7 @@ static void add_call(struct strbuf *out, const struct python_printer *p, const s
         strbuf_addf(out, " %s ", info->callee);
         add_operand(out, p, node, 1);
         break;
-    case TORCH_KIND_SPECIAL:
-        add_special(out, p, node);
-        break;
+    case TORCH_KIND_SPECIAL: add_special(out, p, node); break;
     }
 }
 

@@ -90,8 +90,8 @@ static int check_parameter(const struct torch_parameter *p, struct h5pt_error *e
     }
     const struct rearrangement *r = &p->rearrangement;
     if (!axes_valid(r) || !shape_count(&r->view, &view) || !shape_count(&r->shape, &out) ||
-        !shape_count(&p->source->shape, &source) || view != count || out != count ||
-        !order_valid(r) || (r->part ? r->offset < 0 || view > source - r->offset : r->offset != 0 || source != count))
+        !shape_count(&p->source->shape, &source) || view != count || out != count || !order_valid(r) ||
+        (r->part ? r->offset < 0 || view > source - r->offset : r->offset != 0 || source != count))
         return h5pt_fail(err, H5PT_INTERNAL, p->name, "The rearrangement does not fit the tensor %s",
                          p->source->object);
     if (p->dtype != p->source->dtype && p->dtype != DTYPE_F32)
@@ -120,7 +120,8 @@ static uint16_t half_of(float value)
         return sign | 0x7c00;
     int exponent = 0;
     (void)frexpf(size, &exponent); /* size < 2^exponent */
-    int unit = exponent < -13 || size == 0 ? -24 : exponent - 11; /* power of two of the last bit: 11 bits, or subnormal */
+    int unit = exponent < -13 || size == 0 ? -24
+                                           : exponent - 11; /* power of two of the last bit: 11 bits, or subnormal */
     uint32_t steps = (uint32_t)nearbyintf(ldexpf(size, -unit));
     /* 1024 … 2048 steps; the hidden bit carries into the exponent. */
     return (uint16_t)(sign | (unit == -24 ? steps : ((uint32_t)(unit + 24) << 10) + steps));

@@ -18,7 +18,7 @@
 struct artifact {
     const char *name; /* "model.pt"; static */
     uint64_t bytes;
-    char sha256[65]; /* hex */
+    char sha256[65];         /* hex */
     const char *how_to_load; /* a line of Python; static */
 };
 

@@ -127,7 +127,8 @@ static bool may_be_model(const struct upload *upload)
 {
     static const char signature[8] = "\x89HDF\r\n\x1a\n", archive[4] = "PK\x03\x04";
     char bytes[sizeof signature];
-    if (pread(upload->fd, bytes, sizeof archive, 0) == (ssize_t)sizeof archive && memcmp(bytes, archive, sizeof archive) == 0)
+    if (pread(upload->fd, bytes, sizeof archive, 0) == (ssize_t)sizeof archive &&
+        memcmp(bytes, archive, sizeof archive) == 0)
         return true;
     for (uint64_t at = 0; at + sizeof signature <= upload->bytes; at = at ? 2 * at : 512)
         if (pread(upload->fd, bytes, sizeof bytes, (off_t)at) == (ssize_t)sizeof bytes &&
@@ -152,8 +153,9 @@ int upload_finish(struct upload *upload, struct h5pt_error *err)
                          "The upload is empty; send the model as the body, or as the field \"model\" of a form");
     digest_finish(upload->digest, upload->sha256);
     if (!may_be_model(upload))
-        return h5pt_fail(err, H5PT_NOT_HDF5, NULL,
-                         "The upload has no signature of HDF5 or of an archive; send a Keras model that was saved as .h5 or .keras");
+        return h5pt_fail(
+            err, H5PT_NOT_HDF5, NULL,
+            "The upload has no signature of HDF5 or of an archive; send a Keras model that was saved as .h5 or .keras");
     return 0;
 }
 

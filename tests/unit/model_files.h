@@ -11,7 +11,8 @@
 /* ---- configurations ---- */
 
 /* An entry of a Sequential; `settings` begins with a comma or is "". */
-#define ENTRY(class, name, settings) "{'class_name':'" class "','config':{'name':'" name "','trainable':true" settings "}}"
+#define ENTRY(class, name, settings)                                                                                   \
+    "{'class_name':'" class "','config':{'name':'" name "','trainable':true" settings "}}"
 #define DENSE(name, units) ENTRY("Dense", name, ",'units':" units)
 #define SEQUENTIAL_NAMED(name, layers) "{'class_name':'Sequential','config':{'name':'" name "','layers':[" layers "]}}"
 #define SEQUENTIAL(layers) SEQUENTIAL_NAMED("net", layers)
@@ -19,20 +20,20 @@
 #define SHAPE(dims) ",'batch_input_shape':[null," dims "]"
 
 /* An entry of a functional model with its nodes. */
-#define CALLED(class, name, settings, nodes)                                                                                  \
-    "{'class_name':'" class "','name':'" name "','config':{'name':'" name "','trainable':true" settings                       \
-    "},'inbound_nodes':[" nodes "]}"
+#define CALLED(class, name, settings, nodes)                                                                           \
+    "{'class_name':'" class "','name':'" name "','config':{'name':'" name "','trainable':true" settings                \
+                            "},'inbound_nodes':[" nodes "]}"
 #define INPUT(name, dims) CALLED("InputLayer", name, SHAPE(dims), "")
-#define FUNCTIONAL_NAMED(name, layers, inputs, outputs)                                                                       \
-    "{'class_name':'Functional','config':{'name':'" name "','layers':[" layers "],'input_layers':[" inputs                    \
+#define FUNCTIONAL_NAMED(name, layers, inputs, outputs)                                                                \
+    "{'class_name':'Functional','config':{'name':'" name "','layers':[" layers "],'input_layers':[" inputs             \
     "],'output_layers':[" outputs "]}}"
 #define FUNCTIONAL(layers, inputs, outputs) FUNCTIONAL_NAMED("net", layers, inputs, outputs)
 /* A model as an entry of another: `model` from SEQUENTIAL_NAMED or FUNCTIONAL_NAMED without its closing brace. */
 #define REF(layer, node, tensor) "['" layer "'," node "," tensor "]"
 /* A node of Keras 2 with one input, and of Keras 3. */
 #define NODE2(layer, node) "[['" layer "'," node ",0,{}]]"
-#define TENSOR3(layer, node, tensor)                                                                                          \
-    "{'class_name':'__keras_tensor__','config':{'dtype':'float32','shape':[null,4],'keras_history':['" layer "'," node        \
+#define TENSOR3(layer, node, tensor)                                                                                   \
+    "{'class_name':'__keras_tensor__','config':{'dtype':'float32','shape':[null,4],'keras_history':['" layer "'," node \
     "," tensor "]}}"
 #define NODE3(layer, node) "{'args':[" TENSOR3(layer, node, "0") "],'kwargs':{}}"
 
@@ -110,11 +111,15 @@ static inline void write_model(const char *file_name, const char *version, const
     assert_true(H5Fclose(file) >= 0);
 }
 
-#define WRITE_MODEL(file_name, version, config, ...)                                                                          \
-    write_model(file_name, version, config, sizeof((const struct model_weight[]){__VA_ARGS__}) / sizeof(struct model_weight), \
+#define WRITE_MODEL(file_name, version, config, ...)                                                                   \
+    write_model(file_name, version, config,                                                                            \
+                sizeof((const struct model_weight[]){__VA_ARGS__}) / sizeof(struct model_weight),                      \
                 (const struct model_weight[]){__VA_ARGS__})
-#define DENSE_WEIGHTS(name, in, out)                                                                                          \
-    {name, name "/kernel:0", 2, {in, out}, NULL}, {name, name "/bias:0", 1, {out}, NULL}
+#define DENSE_WEIGHTS(name, in, out)                                                                                   \
+    {name, name "/kernel:0", 2, {in, out}, NULL},                                                                      \
+    {                                                                                                                  \
+        name, name "/bias:0", 1, {out}, NULL                                                                           \
+    }
 
 /* ---- reading ---- */
 

@@ -69,7 +69,8 @@ static void write_refused(void)
 static int run(const char *file, int dir, unsigned formats, struct convert_result *ret, struct h5pt_error *err)
 {
     int input = open_path(file_path(file));
-    int status = convert_run(&(struct convert_request){.input = input, .output_dir = dir, .formats = formats}, ret, err);
+    int status = convert_run(&(struct convert_request){.input = input, .output_dir = dir, .formats = formats}, ret,
+                             err);
     assert_int_equal(close(input), 0);
     return status;
 }
@@ -146,7 +147,8 @@ static void a_refused_model_leaves_the_report(void **state)
     assert_int_equal(run("refused", dir, 0, &result, NULL), 0);
     assert_int_equal(result.verdict, CONVERT_REFUSED);
     assert_string_equal(text_at(result.report, "verdict"), "refused");
-    assert_string_equal(text_at(json_array_get(json_object_get(result.report, "refusals"), 0), "code"), "UNSUPPORTED_LAYER");
+    assert_string_equal(text_at(json_array_get(json_object_get(result.report, "refusals"), 0), "code"),
+                        "UNSUPPORTED_LAYER");
     assert_int_equal(json_array_size(json_object_get(result.report, "artifacts")), 0);
     json_decref(result.report);
     expect_files(dir, "notes.txt report.json");
@@ -160,10 +162,12 @@ static void what_cannot_be_checked_is_not_handed_out(void **state)
     write_good();
     int dir = open_output(), input = open_path(file_path("good"));
     assert_int_equal(
-        convert_run(&(struct convert_request){.input = input, .output_dir = dir, .parity_memory = 8}, &result, NULL), 0);
+        convert_run(&(struct convert_request){.input = input, .output_dir = dir, .parity_memory = 8}, &result, NULL),
+        0);
     assert_int_equal(close(input), 0);
     assert_int_equal(result.verdict, CONVERT_REFUSED);
-    assert_string_equal(text_at(json_array_get(json_object_get(result.report, "refusals"), 0), "code"), "LIMIT_EXCEEDED");
+    assert_string_equal(text_at(json_array_get(json_object_get(result.report, "refusals"), 0), "code"),
+                        "LIMIT_EXCEEDED");
     json_decref(result.report);
     expect_files(dir, "notes.txt report.json");
 }
@@ -240,8 +244,11 @@ static void graphs_are_dumped(void **state)
     struct strbuf dump = STRBUF_INIT;
     write_good();
     int input = open_path(file_path("good"));
-    assert_int_equal(convert_run(&(struct convert_request){.input = input, .output_dir = -1, .dump_keras = true,
-                                                           .dump_torch = true, .dump = &dump}, &result, NULL), 0);
+    assert_int_equal(convert_run(
+                         &(struct convert_request){
+                             .input = input, .output_dir = -1, .dump_keras = true, .dump_torch = true, .dump = &dump},
+                         &result, NULL),
+                     0);
     assert_int_equal(close(input), 0);
     json_decref(result.report);
     assert_non_null(strstr(strbuf_text(&dump), "keras Sequential \"net\""));
@@ -263,8 +270,11 @@ static void stages_come_in_order(void **state)
     struct strbuf stages = STRBUF_INIT;
     write_good();
     int dir = open_output(), input = open_path(file_path("good"));
-    assert_int_equal(convert_run(&(struct convert_request){.input = input, .output_dir = dir, .progress = note_stage,
-                                                           .context = &stages}, &result, NULL), 0);
+    assert_int_equal(
+        convert_run(
+            &(struct convert_request){.input = input, .output_dir = dir, .progress = note_stage, .context = &stages},
+            &result, NULL),
+        0);
     assert_int_equal(close(input), 0);
     json_decref(result.report);
     assert_string_equal(strbuf_text(&stages), "read graph lower write parity report ");
@@ -327,7 +337,8 @@ static void capabilities_are_those_of_the_tables(void **state)
     }
     assert_true(count > 50);
     assert_int_equal(json_array_size(layers), count);
-    assert_true(holds(json_object_get(all, "activations"), "relu") && holds(json_object_get(all, "activations"), "silu"));
+    assert_true(holds(json_object_get(all, "activations"), "relu") &&
+                holds(json_object_get(all, "activations"), "silu"));
     assert_true(holds(json_object_get(all, "formats"), "pt") && holds(json_object_get(all, "parity"), "quick"));
     json_decref(all);
     json_t *version = convert_version();

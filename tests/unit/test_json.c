@@ -108,10 +108,13 @@ static void whole_numbers(void **state)
         bool whole;
         long long value;
     } cases[] = {
-        {"3", true, 3},        {"3.0", true, 3},   {"-7.0", true, -7},     {"1e3", true, 1000}, {"3.5", false, 0},
-        {"\"3\"", false, 0},   {"true", false, 0}, {"null", false, 0},     {"NaN", false, 0},   {"Infinity", false, 0},
-        {"[3]", false, 0},     {"1e300", false, 0}, {"-0.0", true, 0},
-        {"9223372036854775807", true, 9223372036854775807LL},
+        {"3", true, 3},     {"3.0", true, 3},
+        {"-7.0", true, -7}, {"1e3", true, 1000},
+        {"3.5", false, 0},  {"\"3\"", false, 0},
+        {"true", false, 0}, {"null", false, 0},
+        {"NaN", false, 0},  {"Infinity", false, 0},
+        {"[3]", false, 0},  {"1e300", false, 0},
+        {"-0.0", true, 0},  {"9223372036854775807", true, 9223372036854775807LL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         json_t *root = parse(cases[i].text);
@@ -139,9 +142,9 @@ static void other_values_are_no_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bare_words_are_numbers),     cmocka_unit_test(words_in_strings_stay),
-        cmocka_unit_test(what_is_no_json_is_refused), cmocka_unit_test(deep_nesting_is_refused),
-        cmocka_unit_test(wrappers_are_taken_off),     cmocka_unit_test(whole_numbers),
+        cmocka_unit_test(bare_words_are_numbers),      cmocka_unit_test(words_in_strings_stay),
+        cmocka_unit_test(what_is_no_json_is_refused),  cmocka_unit_test(deep_nesting_is_refused),
+        cmocka_unit_test(wrappers_are_taken_off),      cmocka_unit_test(whole_numbers),
         cmocka_unit_test(other_values_are_no_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

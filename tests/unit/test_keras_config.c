@@ -53,7 +53,8 @@ static void end(struct fixture *f, size_t count, const char *const *expected)
     arena_free(f->refusals.arena);
 }
 
-#define END(f, ...) end((f), sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), (const char *const[]){__VA_ARGS__})
+#define END(f, ...)                                                                                                    \
+    end((f), sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), (const char *const[]){__VA_ARGS__})
 
 static void absent_and_null_give_the_default(void **state)
 {
@@ -107,8 +108,9 @@ static void wrong_values_are_refused_and_reading_goes_on(void **state)
 {
     (void)state;
     struct fixture f;
-    begin(&f, "{'i': 1.5, 'd': 'big', 'b': 2, 't': 3, 'n': [1, 2, 3], 'l': [1, 'x'], 'long': [1, 2, 3, 4], 'm': [1, {}], "
-              "'p': [1, null]}");
+    begin(&f,
+          "{'i': 1.5, 'd': 'big', 'b': 2, 't': 3, 'n': [1, 2, 3], 'l': [1, 'x'], 'long': [1, 2, 3, 4], 'm': [1, {}], "
+          "'p': [1, null]}");
     int64_t list[4] = {0};
     const double *numbers = NULL;
     assert_int_equal(config_int(&f.reader, "i", 4), 4);
@@ -156,7 +158,8 @@ static void unread_keys_are_refused_by_name(void **state)
 {
     (void)state;
     struct fixture f;
-    begin(&f, "{'name': 'thing', 'trainable': true, 'dtype': 'float32', 'kernel_initializer': {}, 'batch_input_shape': [null, 3], "
+    begin(&f, "{'name': 'thing', 'trainable': true, 'dtype': 'float32', 'kernel_initializer': {}, 'batch_input_shape': "
+              "[null, 3], "
               "'units': 3, 'seed': 1, 'invented': 0, 'unheard': null}");
     (void)config_int(&f.reader, "units", 0);
     END(&f, "UNKNOWN_CONFIG_KEY invented", "UNKNOWN_CONFIG_KEY unheard");

@@ -19,10 +19,13 @@ static void expect_dump(const struct torch_graph *graph, const char *expected)
 }
 
 #define CONV(name, filters, settings) ENTRY("Conv2D", name, ",'filters':" filters ",'kernel_size':[3,3]" settings)
-#define CONV_CALLED(name, filters, settings, nodes)                                                                           \
+#define CONV_CALLED(name, filters, settings, nodes)                                                                    \
     CALLED("Conv2D", name, ",'filters':" filters ",'kernel_size':[3,3]" settings, nodes)
-#define CONV_WEIGHTS(name, in, out)                                                                                           \
-    {name, name "/kernel:0", 4, {3, 3, in, out}, NULL}, {name, name "/bias:0", 1, {out}, NULL}
+#define CONV_WEIGHTS(name, in, out)                                                                                    \
+    {name, name "/kernel:0", 4, {3, 3, in, out}, NULL},                                                                \
+    {                                                                                                                  \
+        name, name "/bias:0", 1, {out}, NULL                                                                           \
+    }
 
 /* ---- layouts ---- */
 
@@ -31,24 +34,25 @@ static void an_ordinary_cnn_has_no_permute(void **state)
     (void)state;
     struct reading r;
     WRITE_MODEL("cnn", "2.15.0",
-                SEQUENTIAL(CONV("c", "2", ",'padding':'same','activation':'relu'" SHAPE("6,8,1")) ","
-                           ENTRY("MaxPooling2D", "p", ",'pool_size':[2,2]") "," ENTRY("Flatten", "f", "") "," DENSE("d", "3")),
+                SEQUENTIAL(CONV("c", "2", ",'padding':'same','activation':'relu'" SHAPE("6,8,1")) "," ENTRY(
+                    "MaxPooling2D", "p", ",'pool_size':[2,2]") "," ENTRY("Flatten", "f", "") "," DENSE("d", "3")),
                 CONV_WEIGHTS("c", 1, 2), DENSE_WEIGHTS("d", 24, 3));
     reading_lower(&r, "cnn");
-    expect_dump(&r.graph,
-                "torch graph Net\n"
-                "input %0 c_input : float32 (None, 1, 6, 8) permute(0,3,1,2)\n"
-                "%1 = CONV2D c(%0) in_channels=1 out_channels=2 kernel_size=3 stride=1 padding=1 dilation=1 groups=1 bias=True "
-                "[c.weight, c.bias] : float32 (None, 2, 6, 8)\n"
-                "%2 = RELU(%1) : float32 (None, 2, 6, 8)\n"
-                "%3 = MAX_POOL2D p(%2) kernel_size=2 stride=2 padding=0 : float32 (None, 2, 3, 4)\n"
-                "%4 = FLATTEN(%3) start_dim=1 : float32 (None, 24)\n"
-                "%5 = LINEAR d(%4) in_features=24 out_features=3 bias=True [d.weight, d.bias] : float32 (None, 3)\n"
-                "output %5 d : float32 (None, 3)\n"
-                "parameter c.weight : float32 (2, 1, 3, 3) = c/kernel:0 permute(3,2,0,1)\n"
-                "parameter c.bias : float32 (2,) = c/bias:0 as is\n"
-                "parameter d.weight : float32 (3, 24) = d/kernel:0 view(3,4,2,3).permute(3,2,0,1)\n"
-                "parameter d.bias : float32 (3,) = d/bias:0 as is\n");
+    expect_dump(
+        &r.graph,
+        "torch graph Net\n"
+        "input %0 c_input : float32 (None, 1, 6, 8) permute(0,3,1,2)\n"
+        "%1 = CONV2D c(%0) in_channels=1 out_channels=2 kernel_size=3 stride=1 padding=1 dilation=1 groups=1 bias=True "
+        "[c.weight, c.bias] : float32 (None, 2, 6, 8)\n"
+        "%2 = RELU(%1) : float32 (None, 2, 6, 8)\n"
+        "%3 = MAX_POOL2D p(%2) kernel_size=2 stride=2 padding=0 : float32 (None, 2, 3, 4)\n"
+        "%4 = FLATTEN(%3) start_dim=1 : float32 (None, 24)\n"
+        "%5 = LINEAR d(%4) in_features=24 out_features=3 bias=True [d.weight, d.bias] : float32 (None, 3)\n"
+        "output %5 d : float32 (None, 3)\n"
+        "parameter c.weight : float32 (2, 1, 3, 3) = c/kernel:0 permute(3,2,0,1)\n"
+        "parameter c.bias : float32 (2,) = c/bias:0 as is\n"
+        "parameter d.weight : float32 (3, 24) = d/kernel:0 view(3,4,2,3).permute(3,2,0,1)\n"
+        "parameter d.bias : float32 (3,) = d/bias:0 as is\n");
     reading_close(&r);
 }
 
@@ -57,9 +61,10 @@ static void flattening_after_global_pooling_keeps_the_rows(void **state)
     (void)state;
     struct reading r;
     struct strbuf text = STRBUF_INIT;
-    WRITE_MODEL("gap", "2.15.0",
-                SEQUENTIAL(CONV("c", "2", SHAPE("6,8,1")) "," ENTRY("GlobalAveragePooling2D", "g", "") "," DENSE("d", "3")),
-                CONV_WEIGHTS("c", 1, 2), DENSE_WEIGHTS("d", 2, 3));
+    WRITE_MODEL(
+        "gap", "2.15.0",
+        SEQUENTIAL(CONV("c", "2", SHAPE("6,8,1")) "," ENTRY("GlobalAveragePooling2D", "g", "") "," DENSE("d", "3")),
+        CONV_WEIGHTS("c", 1, 2), DENSE_WEIGHTS("d", 2, 3));
     reading_lower(&r, "gap");
     assert_int_equal(count_ops(&r.graph, TORCH_PERMUTE), 0);
     rearrangement_describe(&r.graph.parameters[2], &text);
@@ -73,11 +78,11 @@ static void axes_of_size_one_move_by_reshape(void **state)
 {
     (void)state;
     struct reading r;
-    WRITE_MODEL("squeeze", "2.15.0",
-                SEQUENTIAL(ENTRY("GlobalAveragePooling2D", "g", SHAPE("6,8,4")) ","
-                           ENTRY("Reshape", "r", ",'target_shape':[1,1,4]") ","
-                           ENTRY("Conv2D", "c", ",'filters':2,'kernel_size':[1,1]")),
-                {"c", "c/kernel:0", 4, {1, 1, 4, 2}, NULL}, {"c", "c/bias:0", 1, {2}, NULL});
+    WRITE_MODEL(
+        "squeeze", "2.15.0",
+        SEQUENTIAL(ENTRY("GlobalAveragePooling2D", "g", SHAPE("6,8,4")) "," ENTRY(
+            "Reshape", "r", ",'target_shape':[1,1,4]") "," ENTRY("Conv2D", "c", ",'filters':2,'kernel_size':[1,1]")),
+        {"c", "c/kernel:0", 4, {1, 1, 4, 2}, NULL}, {"c", "c/bias:0", 1, {2}, NULL});
     reading_lower(&r, "squeeze");
     assert_int_equal(count_ops(&r.graph, TORCH_PERMUTE), 0);
     assert_int_equal(count_ops(&r.graph, TORCH_RESHAPE), 1);
@@ -90,9 +95,9 @@ static void a_value_is_permuted_once(void **state)
     (void)state;
     struct reading r;
     WRITE_MODEL("twice", "2.15.0",
-                FUNCTIONAL(INPUT("a", "6,8,4") "," CONV_CALLED("c", "2", "", NODE2("a", "0")) ","
-                           CALLED("Dense", "d", ",'units':3", NODE2("c", "0")) ","
-                           CALLED("Dense", "e", ",'units':3", NODE2("c", "0")),
+                FUNCTIONAL(INPUT("a", "6,8,4") "," CONV_CALLED("c", "2", "", NODE2("a", "0")) "," CALLED(
+                               "Dense", "d", ",'units':3", NODE2("c", "0")) "," CALLED("Dense", "e", ",'units':3",
+                                                                                       NODE2("c", "0")),
                            REF("a", "0", "0"), REF("d", "0", "0") "," REF("e", "0", "0") "," REF("c", "0", "0")),
                 CONV_WEIGHTS("c", 4, 2), DENSE_WEIGHTS("d", 2, 3), DENSE_WEIGHTS("e", 2, 3));
     reading_lower(&r, "twice");
@@ -109,8 +114,8 @@ static void channels_first_models_stay_as_they_are(void **state)
     (void)state;
     struct reading r;
     WRITE_MODEL("first", "2.15.0",
-                SEQUENTIAL(CONV("c", "2", ",'data_format':'channels_first'" SHAPE("1,6,8")) "," ENTRY("Flatten", "f",
-                           ",'data_format':'channels_last'") "," DENSE("d", "3")),
+                SEQUENTIAL(CONV("c", "2", ",'data_format':'channels_first'" SHAPE("1,6,8")) "," ENTRY(
+                    "Flatten", "f", ",'data_format':'channels_last'") "," DENSE("d", "3")),
                 CONV_WEIGHTS("c", 1, 2), DENSE_WEIGHTS("d", 48, 3));
     reading_lower(&r, "first");
     assert_false(r.graph.inputs[0].permuted);
@@ -155,7 +160,8 @@ static void inputs_of_dense_and_recurrent_layers_stay(void **state)
 {
     (void)state;
     struct reading r;
-    WRITE_MODEL("sequence", "2.15.0", SEQUENTIAL(ENTRY("Dense", "d", ",'units':3" SHAPE("5,4"))), DENSE_WEIGHTS("d", 4, 3));
+    WRITE_MODEL("sequence", "2.15.0", SEQUENTIAL(ENTRY("Dense", "d", ",'units':3" SHAPE("5,4"))),
+                DENSE_WEIGHTS("d", 4, 3));
     reading_lower(&r, "sequence");
     assert_false(r.graph.inputs[0].permuted || r.graph.outputs[0].permuted);
     assert_int_equal(r.graph.node_count, 1);
@@ -185,8 +191,9 @@ static void what_nobody_needs_is_left_out(void **state)
     (void)state;
     struct reading r;
     WRITE_MODEL("unused", "2.15.0",
-                FUNCTIONAL(INPUT("a", "4") "," INPUT("b", "4") "," CALLED("Dense", "d", ",'units':3", NODE2("a", "0")) ","
-                           CALLED("Dense", "e", ",'units':3", NODE2("b", "0")),
+                FUNCTIONAL(INPUT("a", "4") "," INPUT("b", "4") "," CALLED(
+                               "Dense", "d", ",'units':3", NODE2("a", "0")) "," CALLED("Dense", "e", ",'units':3",
+                                                                                       NODE2("b", "0")),
                            REF("a", "0", "0") "," REF("b", "0", "0"), REF("d", "0", "0")),
                 DENSE_WEIGHTS("d", 4, 3), DENSE_WEIGHTS("e", 4, 3));
     reading_lower(&r, "unused");
@@ -197,7 +204,6 @@ static void what_nobody_needs_is_left_out(void **state)
     assert_int_equal(r.graph.inputs[1].value, 1);
     reading_close(&r);
 }
-
 
 static void a_shared_layer_is_one_module(void **state)
 {
@@ -221,14 +227,20 @@ static void parameters_are_in_the_order_of_the_modules(void **state)
 {
     (void)state;
     struct reading r;
-    WRITE_MODEL("order", "2.15.0",
-                FUNCTIONAL(INPUT("a", "4") ",{'class_name':'Functional','name':'inner','config':{'name':'inner','layers':["
-                           INPUT("i", "4") "," CALLED("Dense", "p", ",'units':4,'use_bias':false", NODE2("i", "0")) ","
-                           CALLED("Dense", "q", ",'units':4,'use_bias':false", NODE2("i", "0"))
-                           "],'input_layers':[['i',0,0]],'output_layers':[['p',0,0],['q',0,0]]},'inbound_nodes':["
-                           NODE2("a", "0") ",[['inner',1,1,{}]]]}",
-                           REF("a", "0", "0"), REF("inner", "2", "0")),
-                {"inner", "p/kernel:0", 2, {4, 4}, NULL}, {"inner", "q/kernel:0", 2, {4, 4}, NULL});
+    WRITE_MODEL(
+        "order", "2.15.0",
+        FUNCTIONAL(
+            INPUT("a", "4") ",{'class_name':'Functional','name':'inner','config':{'name':'inner','layers':[" INPUT(
+                "i",
+                "4") "," CALLED("Dense", "p", ",'units':4,'use_bias':false",
+                                NODE2(
+                                    "i", "0")) "," CALLED("Dense", "q", ",'units':4,'use_bias':false",
+                                                          NODE2(
+                                                              "i", "0")) "],'input_layers':[['i',0,0]],'output_layers':"
+                                                                         "[['p',0,0],['q',0,0]]},'inbound_nodes':"
+                                                                         "[" NODE2("a", "0") ",[['inner',1,1,{}]]]}",
+            REF("a", "0", "0"), REF("inner", "2", "0")),
+        {"inner", "p/kernel:0", 2, {4, 4}, NULL}, {"inner", "q/kernel:0", 2, {4, 4}, NULL});
     reading_lower(&r, "order");
     assert_int_equal(r.graph.node_count, 2);
     assert_string_equal(r.graph.nodes[0].module, "inner_q");
@@ -246,10 +258,24 @@ static void names_are_good_attributes(void **state)
     static const struct {
         const char *keras, *torch;
     } names[] = {
-        {"fc", "fc"},           {"FC", "FC_2"},        {"fc_2", "fc_2_2"},   {"class", "class_2"},  {"1x1", "layer_1x1"},
-        {"a.b-c d", "a_b_c_d"}, {"a/b", "a_b"},        {"a_b", "a_b_2"},     {"training", "training_2"},
-        {"forward", "forward_2"}, {"_private", "private"}, {"__", "layer"},  {"\xc3\xbc", "layer_2"}, {"x", "x_2"},
-        {"self", "self_2"},     {"type", "type_2"},    {"None", "None_2"},   {"none", "none"},
+        {"fc", "fc"},
+        {"FC", "FC_2"},
+        {"fc_2", "fc_2_2"},
+        {"class", "class_2"},
+        {"1x1", "layer_1x1"},
+        {"a.b-c d", "a_b_c_d"},
+        {"a/b", "a_b"},
+        {"a_b", "a_b_2"},
+        {"training", "training_2"},
+        {"forward", "forward_2"},
+        {"_private", "private"},
+        {"__", "layer"},
+        {"\xc3\xbc", "layer_2"},
+        {"x", "x_2"},
+        {"self", "self_2"},
+        {"type", "type_2"},
+        {"None", "None_2"},
+        {"none", "none"},
     };
     enum { COUNT = sizeof names / sizeof *names };
     struct strbuf config = STRBUF_INIT;
@@ -274,7 +300,8 @@ static void check_class_name(const char *keras, const char *expected)
 {
     struct strbuf config = STRBUF_INIT;
     struct reading r;
-    strbuf_addf(&config, "{'class_name':'Sequential','config':{'name':'%s','layers':[" ENTRY("Flatten", "f", SHAPE("4")) "]}}",
+    strbuf_addf(&config,
+                "{'class_name':'Sequential','config':{'name':'%s','layers':[" ENTRY("Flatten", "f", SHAPE("4")) "]}}",
                 keras);
     write_model("class", "2.15.0", strbuf_text(&config), 0, NULL);
     strbuf_release(&config);

@@ -7,7 +7,8 @@
 #include "parity/parity.h"
 
 /* Writes the weights of the torch graph as it is now, and runs the check. */
-static struct parity_result check_with(struct reading *r, const struct parity_options *options, struct h5pt_error *ret_err)
+static struct parity_result check_with(struct reading *r, const struct parity_options *options,
+                                       struct h5pt_error *ret_err)
 {
     struct parity_result result = {.ok = false};
     struct artifact artifact;
@@ -87,19 +88,25 @@ static void set_attr(struct reading *r, struct torch_node *node, struct torch_at
 }
 
 #define CONV(name, in, settings) ENTRY("Conv2D", name, ",'filters':4,'kernel_size':[3,3],'padding':'same'" settings)
-#define CONV_WEIGHTS(name, in)                                                                                                \
-    {name, name "/kernel:0", 4, {3, 3, in, 4}, NULL}, {name, name "/bias:0", 1, {4}, NULL}
+#define CONV_WEIGHTS(name, in)                                                                                         \
+    {name, name "/kernel:0", 4, {3, 3, in, 4}, NULL},                                                                  \
+    {                                                                                                                  \
+        name, name "/bias:0", 1, {4}, NULL                                                                             \
+    }
 
 /* conv a → conv b → batch normalisation → pool → flatten → dense with softmax */
 static void open_cnn(struct reading *r, const char *dims, hsize_t features)
 {
     struct strbuf config = STRBUF_INIT;
-    strbuf_addf(&config,
-                SEQUENTIAL(CONV("a", "2", ",'activation':'relu','batch_input_shape':[null,%s,2]") "," CONV("b", "4", "") ","
-                           ENTRY("BatchNormalization", "bn", ",'axis':[3],'epsilon':0.001") ","
-                           ENTRY("%s", "pool", "") "," ENTRY("Flatten", "flat", "") ","
-                           ENTRY("Dense", "fc", ",'units':3,'activation':'softmax'")),
-                dims, features == 4 ? "GlobalAveragePooling2D" : "MaxPooling2D");
+    strbuf_addf(
+        &config,
+        SEQUENTIAL(CONV("a", "2", ",'activation':'relu','batch_input_shape':[null,%s,2]") "," CONV("b", "4", "") "," ENTRY(
+            "BatchNormalization", "bn",
+            ",'axis':[3],'epsilon':0.001") "," ENTRY("%s", "pool",
+                                                     "") "," ENTRY("Flatten", "flat",
+                                                                   "") "," ENTRY("Dense", "fc",
+                                                                                 ",'units':3,'activation':'softmax'")),
+        dims, features == 4 ? "GlobalAveragePooling2D" : "MaxPooling2D");
     WRITE_MODEL("cnn", "2.15.0", strbuf_text(&config), CONV_WEIGHTS("a", 2), CONV_WEIGHTS("b", 4),
                 {"bn", "bn/gamma:0", 1, {4}, NULL}, {"bn", "bn/beta:0", 1, {4}, NULL},
                 {"bn", "bn/moving_mean:0", 1, {4}, NULL}, {"bn", "bn/moving_variance:0", 1, {4}, NULL},
@@ -308,7 +315,8 @@ static void swapped_operands(void **state)
     (void)state;
     struct reading r;
     WRITE_MODEL("minus", "2.15.0",
-                FUNCTIONAL(INPUT("x", "4") "," INPUT("y", "4") "," CALLED("Subtract", "minus", "", "[['x',0,0,{}],['y',0,0,{}]]"),
+                FUNCTIONAL(INPUT("x", "4") "," INPUT("y", "4") "," CALLED("Subtract", "minus", "",
+                                                                          "[['x',0,0,{}],['y',0,0,{}]]"),
                            REF("x", "0", "0") "," REF("y", "0", "0"), REF("minus", "0", "0")),
                 {"unused", "w", 1, {1}, NULL});
     reading_lower(&r, "minus");
@@ -343,17 +351,21 @@ static void open_chaos(struct reading *r)
 {
     enum { TIMES = 24 };
     struct strbuf config = STRBUF_INIT;
-    strbuf_add(&config, "{'class_name':'Functional','config':{'name':'net','layers':[" INPUT("in", "16") ","
-               CALLED("BatchNormalization", "bn", ",'axis':[1],'epsilon':0.001", NODE2("in", "0")) ","
-               CALLED("Activation", "m0", ",'activation':'sigmoid'", NODE2("bn", "0")));
+    strbuf_add(&config,
+               "{'class_name':'Functional','config':{'name':'net','layers':[" INPUT("in", "16") "," CALLED(
+                   "BatchNormalization", "bn", ",'axis':[1],'epsilon':0.001",
+                   NODE2("in", "0")) "," CALLED("Activation", "m0", ",'activation':'sigmoid'", NODE2("bn", "0")));
     for (int i = 1; i <= TIMES; i++)
-        strbuf_addf(&config,
-                    ",{'class_name':'Rescaling','name':'r%d','config':{'scale':-4.0,'offset':4.0},'inbound_nodes':[[['m%d',0,0,{}]]]}"
-                    ",{'class_name':'Multiply','name':'m%d','config':{},'inbound_nodes':[[['r%d',0,0,{}],['m%d',0,0,{}]]]}",
-                    i, i - 1, i, i, i - 1);
+        strbuf_addf(
+            &config,
+            ",{'class_name':'Rescaling','name':'r%d','config':{'scale':-4.0,'offset':4.0},'inbound_nodes':[[['m%d',0,0,"
+            "{}]]]}"
+            ",{'class_name':'Multiply','name':'m%d','config':{},'inbound_nodes':[[['r%d',0,0,{}],['m%d',0,0,{}]]]}",
+            i, i - 1, i, i, i - 1);
     strbuf_addf(&config, "],'input_layers':[['in',0,0]],'output_layers':[['m%d',0,0]]}}", TIMES);
-    WRITE_MODEL("chaos", "2.15.0", strbuf_text(&config), {"bn", "bn/gamma:0", 1, {16}, NULL}, {"bn", "bn/beta:0", 1, {16}, NULL},
-                {"bn", "bn/moving_mean:0", 1, {16}, NULL}, {"bn", "bn/moving_variance:0", 1, {16}, NULL});
+    WRITE_MODEL("chaos", "2.15.0", strbuf_text(&config), {"bn", "bn/gamma:0", 1, {16}, NULL},
+                {"bn", "bn/beta:0", 1, {16}, NULL}, {"bn", "bn/moving_mean:0", 1, {16}, NULL},
+                {"bn", "bn/moving_variance:0", 1, {16}, NULL});
     strbuf_release(&config);
     reading_lower(r, "chaos");
 }

@@ -188,12 +188,8 @@ static void files_that_are_no_models(void **state)
     static const struct {
         const char *name;
         enum h5pt_code code;
-    } cases[] = {{"empty", H5PT_NOT_HDF5},
-                 {"short", H5PT_NOT_HDF5},
-                 {"text", H5PT_NOT_HDF5},
-                 {"archive", H5PT_ARCHIVE_CORRUPT},
-                 {"empty_hdf5", H5PT_NOT_KERAS},
-                 {"config_only", H5PT_NOT_KERAS},
+    } cases[] = {{"empty", H5PT_NOT_HDF5},           {"short", H5PT_NOT_HDF5},       {"text", H5PT_NOT_HDF5},
+                 {"archive", H5PT_ARCHIVE_CORRUPT},  {"empty_hdf5", H5PT_NOT_KERAS}, {"config_only", H5PT_NOT_KERAS},
                  {"keras0", H5PT_UNSUPPORTED_FORMAT}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct h5pt_error err = H5PT_ERROR_INIT;
