@@ -66,7 +66,7 @@ static struct keras_value *resolve(struct builder *b, const struct instance *ins
         return build_bad_value(b);
     if (ref->tensor >= 0 && ref->tensor < node->value_count)
         return node->values[ref->tensor];
-    if (node->value_count == 0 || !node->values[0]->bad)
+    if (node->value_count == 0 || !node->values[0]->bad || node->values[0]->known)
         findings_add(b->refusals, H5PT_GRAPH_INVALID, network_path(node->entry), "inbound_nodes",
                      "Output %lld of \"%.80s\" is used, but it has %d", ref->tensor, node->entry->name,
                      node->value_count);

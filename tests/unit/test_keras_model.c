@@ -609,9 +609,71 @@ static void long_chains_are_followed(void **state)
     reading_close(&r);
 }
 
+/* ---- layers that stand for operations ---- */
+
+#define WRITE_OPERATIONS(file_name, config) write_model(file_name, "2.15.0", config, 0, NULL)
+#define SHAPE_OF_X CALLED("TFOpLambda", "s", ",'function':'compat.v1.shape'", "['x',0,0,{'name':null}]")
+
+static void graph_layers_become_operations(void **state)
+{
+    (void)state;
+    WRITE_OPERATIONS(
+        "tf_operations",
+        FUNCTIONAL(
+            INPUT(
+                "x",
+                "4,2") "," SHAPE_OF_X
+                       "," CALLED("SlicingOpLambda", "b", ",'function':'__operators__.getitem'", "['s',0,0,{'slice_spec':0}]") "," CALLED(
+                           "TFOpLambda", "r", ",'function':'reshape'",
+                           "['x',0,0,{'shape':[['b',0,0],8]}]") "," CALLED("TFOpLambda", "d",
+                                                                           ",'function':'math.squared_difference'",
+                                                                           "['_CONSTANT_VALUE',-1,1.0,{'y':['r',0,0]}],"
+                                                                           "['r',0,0,{'y':2.0}]"),
+            REF("x", "0", "0"), REF("d", "0", "0") "," REF("d", "1", "0")));
+    expect_dump("tf_operations", "keras Functional \"net\" version 2.15 tf\n"
+                                 "  %0 float32 (None, 4, 2) = InputLayer() x\n"
+                                 "  %3 float32 (None, 8) = Reshape(%0) r\n"
+                                 "  %4 float32 (None, 8) = Subtract(%3) d/subtract\n"
+                                 "  %5 float32 (None, 8) = Square(%4) d\n"
+                                 "  %6 float32 (None, 8) = Subtract(%3) d/2/subtract\n"
+                                 "  %7 float32 (None, 8) = Square(%6) d/2\n"
+                                 "  output %5 d\n"
+                                 "  output %7 d\n");
+}
+
+static void sizes_are_no_tensors(void **state)
+{
+    (void)state;
+    WRITE_OPERATIONS("size_out", FUNCTIONAL(INPUT("x", "4") "," SHAPE_OF_X, REF("x", "0", "0"), REF("s", "0", "0")));
+    refuses("size_out", "UNSUPPORTED_OPERATION  inbound_nodes\n");
+    WRITE_OPERATIONS("size_in",
+                     FUNCTIONAL(INPUT("x", "4") "," SHAPE_OF_X "," CALLED("Dense", "d", ",'units':2", NODE2("s", "0")),
+                                REF("x", "0", "0"), REF("d", "0", "0")));
+    refuses("size_in", "UNSUPPORTED_OPERATION d inbound_nodes\n");
+    WRITE_OPERATIONS("size_second",
+                     FUNCTIONAL(INPUT("x", "4") "," SHAPE_OF_X "," CALLED("TFOpLambda", "r", ",'function':'reshape'",
+                                                                          "['x',0,0,{'shape':['s',0,1]}]"),
+                                REF("x", "0", "0"), REF("r", "0", "0")));
+    refuses("size_second", "GRAPH_INVALID s inbound_nodes\n");
+}
+
+static void unknown_functions_are_refused(void **state)
+{
+    (void)state;
+    WRITE_OPERATIONS("tf_unknown", FUNCTIONAL(INPUT("x", "4") "," CALLED(
+                                                  "TFOpLambda", "u", ",'function':'strings.lower'",
+                                                  "['x',0,0,{}]") "," CALLED("TFOpLambda", "e", ",'function':'einsum'",
+                                                                             "['_CONSTANT_VALUE',-1,'ab->ba',{}]"),
+                                              REF("x", "0", "0"), REF("u", "0", "0") "," REF("e", "0", "0")));
+    refuses("tf_unknown", "UNSUPPORTED_OPERATION u function\nUNSUPPORTED_OPERATION e function\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(graph_layers_become_operations),
+        cmocka_unit_test(sizes_are_no_tensors),
+        cmocka_unit_test(unknown_functions_are_refused),
         cmocka_unit_test(sequential_without_input_layer),
         cmocka_unit_test(sequential_as_a_list),
         cmocka_unit_test(sequential_with_input_layer),
