@@ -53,6 +53,10 @@ int cli_layers(int argc, char **argv)
         (void)printf("\n");
     } else {
         print_table(layers);
+        (void)printf("\nOperations of Keras 3 graphs, into which those of tf.keras and the bodies of Lambda layers are "
+                     "translated:\n");
+        print_words(json_object_get(capabilities, "operations"));
+        (void)printf("\n");
     }
     json_decref(capabilities);
     return 0;

@@ -75,6 +75,18 @@ static json_t *layer_list(void)
     return list;
 }
 
+/* The operations of Keras 3's graphs; the ones that h5pt makes for itself are in no file. */
+static json_t *operation_list(void)
+{
+    static const char own[] = "Autocast TimeToBatch BatchToTime";
+    json_t *list = json_array();
+    const struct layer_class *class;
+    for (size_t i = 0; (class = layer_operation_at(i)); i++)
+        if (word_index(own, class->name) < 0)
+            (void)json_array_append_new(list, json_string(class->name));
+    return list;
+}
+
 static json_t *activation_list(void)
 {
     json_t *list = json_array();
@@ -89,8 +101,8 @@ static json_t *activation_list(void)
 
 json_t *convert_capabilities(void)
 {
-    return json_pack("{s:o, s:o, s:o, s:o}", "layers", layer_list(), "activations", activation_list(), "formats",
-                     word_list(format_names), "parity", word_list(parity_names));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "layers", layer_list(), "operations", operation_list(), "activations",
+                     activation_list(), "formats", word_list(format_names), "parity", word_list(parity_names));
 }
 
 json_t *convert_version(void)

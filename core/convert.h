@@ -73,7 +73,7 @@ int convert_run(const struct convert_request *request, struct convert_result *re
 int convert_parse_formats(const char *text, unsigned *ret, struct h5pt_error *err);
 int convert_parse_parity(const char *text, enum convert_parity *ret, struct h5pt_error *err);
 
-/* What this build can do: {"layers": [{"class", "aliases", "versions"}], "formats": […], "activations": […]}, owned by the
+/* What this build can do: {"layers": [{"class", "aliases", "versions"}], "operations": […], "activations": […], "formats": […], "parity": […]}, owned by the
  * caller; NULL without memory. */
 json_t *convert_capabilities(void);
 

@@ -7,6 +7,7 @@
 #include "keras/node.h"
 #include "keras/translate.h"
 #include "layers/layer.h"
+
 static int expand_network(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret);
 
 /* Counts what is gone through: a few lines of nested models can ask for more than any machine has. */
@@ -21,7 +22,7 @@ int build_step(struct builder *b, size_t n)
 
 /* ---- running nodes ---- */
 
-static struct keras_value *build_bad_value(struct builder *b)
+static struct keras_value *bad_value(struct builder *b)
 {
     struct keras_value *value = ARENA_NEW(b->arena, struct keras_value);
     if (!value) {
@@ -63,14 +64,14 @@ static struct keras_value *resolve(struct builder *b, const struct instance *ins
 {
     const struct node *node = node_locate(b, instance, ref, from_outputs);
     if (!node || node->state != NODE_DONE)
-        return build_bad_value(b);
+        return bad_value(b);
     if (ref->tensor >= 0 && ref->tensor < node->value_count)
         return node->values[ref->tensor];
     if (node->value_count == 0 || !node->values[0]->bad || node->values[0]->known)
         findings_add(b->refusals, H5PT_GRAPH_INVALID, network_path(node->entry), "inbound_nodes",
                      "Output %lld of \"%.80s\" is used, but it has %d", ref->tensor, node->entry->name,
                      node->value_count);
-    return build_bad_value(b);
+    return bad_value(b);
 }
 
 /* Masks that a nested model is called with: Keras 3 writes down the ones that its inputs carry anyway. */
@@ -97,7 +98,7 @@ static int refuse_inputs(struct builder *b, const struct network_layer *entry, i
     findings_add(b->refusals, H5PT_UNSUPPORTED_CALL_ARGUMENT, network_path(entry), "inputs",
                  "%s takes one tensor, but is called with %d", entry->class_name, count);
     *ret = (struct value_list){1, ARENA_ARRAY(b->arena, struct keras_value *, 1)};
-    return ret->values && (ret->values[0] = build_bad_value(b)) ? 0 : h5pt_fail_memory(b->err);
+    return ret->values && (ret->values[0] = bad_value(b)) ? 0 : h5pt_fail_memory(b->err);
 }
 
 /* TimeDistributed takes one tensor, and perhaps its mask. */
@@ -245,7 +246,7 @@ static int give_inputs(struct builder *b, const struct instance *instance, const
         node->values = ARENA_ARRAY(b->arena, struct keras_value *, 1);
         if (!node->values)
             return h5pt_fail_memory(b->err);
-        node->values[0] = i < inputs.count ? inputs.values[i] : build_bad_value(b);
+        node->values[0] = i < inputs.count ? inputs.values[i] : bad_value(b);
         if (!node->values[0])
             return -1;
         node->value_count = 1;

@@ -53,6 +53,11 @@ const struct layer_class *layer_operation_find(const char *name)
     return NULL;
 }
 
+const struct layer_class *layer_operation_at(size_t index)
+{
+    return index < sizeof operations / sizeof *operations ? &operations[index] : NULL;
+}
+
 const json_t *layer_argument(const json_t *arguments, int position, const char *name)
 {
     const json_t *value = NULL;

@@ -131,6 +131,8 @@ const struct layer_class *layer_class_find(const char *name);
 /* The operation of a Keras 3 graph with this class name ("Add", which is not the layer of that name), or NULL:
  * operations.def. */
 const struct layer_class *layer_operation_find(const char *name);
+/* All operations, in table order; NULL past the end. */
+const struct layer_class *layer_operation_at(size_t index);
 /* All classes, in table order; NULL past the end. */
 const struct layer_class *layer_class_at(size_t index);
 

@@ -233,12 +233,11 @@ static void parameters_are_in_the_order_of_the_modules(void **state)
             INPUT("a", "4") ",{'class_name':'Functional','name':'inner','config':{'name':'inner','layers':[" INPUT(
                 "i",
                 "4") "," CALLED("Dense", "p", ",'units':4,'use_bias':false",
-                                NODE2(
-                                    "i", "0")) "," CALLED("Dense", "q", ",'units':4,'use_bias':false",
-                                                          NODE2(
-                                                              "i", "0")) "],'input_layers':[['i',0,0]],'output_layers':"
-                                                                         "[['p',0,0],['q',0,0]]},'inbound_nodes':"
-                                                                         "[" NODE2("a", "0") ",[['inner',1,1,{}]]]}",
+                                NODE2("i", "0")) "," CALLED("Dense", "q", ",'units':4,'use_bias':false",
+                                                            NODE2("i",
+                                                                  "0")) "],'input_layers':[['i',0,0]],'output_layers':"
+                                                                        "[['p',0,0],['q',0,0]]},'inbound_nodes':"
+                                                                        "[" NODE2("a", "0") ",[['inner',1,1,{}]]]}",
             REF("a", "0", "0"), REF("inner", "2", "0")),
         {"inner", "p/kernel:0", 2, {4, 4}, NULL}, {"inner", "q/kernel:0", 2, {4, 4}, NULL});
     reading_lower(&r, "order");

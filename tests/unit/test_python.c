@@ -40,15 +40,15 @@ static void a_cnn_reads_as_written_by_hand(void **state)
         SEQUENTIAL_NAMED(
             "digits",
             ENTRY("Conv2D", "conv", ",'filters':8,'kernel_size':[3,3],'padding':'same','activation':'relu'" SHAPE("28,28,1")) "," ENTRY(
-                "BatchNormalization",
-                "bn", ",'axis':[3],'epsilon':0.001") "," ENTRY("MaxPooling2D", "pool",
-                                                               ",'pool_size':[2,2]") "," ENTRY("Flatten", "flatten",
-                                                                                               "") "," ENTRY("Dropout",
-                                                                                                             "dropout",
-                                                                                                             ",'rate':"
-                                                                                                             "0.5") "," ENTRY("Dense",
-                                                                                                                              "fc",
-                                                                                                                              ",'units':10,'activation':'softmax'")),
+                "BatchNormalization", "bn",
+                ",'axis':[3],'epsilon':0.001") "," ENTRY("MaxPooling2D", "pool",
+                                                         ",'pool_size':[2,2]") "," ENTRY("Flatten", "flatten",
+                                                                                         "") "," ENTRY("Dropout",
+                                                                                                       "dropout",
+                                                                                                       ",'rate':"
+                                                                                                       "0.5") "," ENTRY("Dense",
+                                                                                                                        "fc",
+                                                                                                                        ",'units':10,'activation':'softmax'")),
         {"conv", "conv/kernel:0", 4, {3, 3, 1, 8}, NULL}, {"conv", "conv/bias:0", 1, {8}, NULL},
         {"bn", "bn/gamma:0", 1, {8}, NULL}, {"bn", "bn/beta:0", 1, {8}, NULL}, {"bn", "bn/moving_mean:0", 1, {8}, NULL},
         {"bn", "bn/moving_variance:0", 1, {8}, NULL}, {"fc", "fc/kernel:0", 2, {1568, 10}, NULL},
