@@ -174,7 +174,10 @@ class Gate:
 
 @pytest.fixture
 def gate(tmp_path):
-    return Gate(tmp_path)
+    gate = Gate(tmp_path)
+    yield gate
+    if os.path.exists(gate.closed):  # a worker whose daemon was killed still waits there
+        gate.open()
 
 
 CLASSIC = "tfkeras/compose/classic_cnn_03"
