@@ -11,6 +11,9 @@ int cli_inspect(int argc, char **argv);
 int cli_layers(int argc, char **argv);
 int cli_healthcheck(int argc, char **argv);
 
+/* Runs work(context) in a process of its own and returns its exit code: a file that makes a library crash ends with an error
+ * (WORKER_CRASHED) instead of a signal. No sandbox: that is h5ptd's. */
+int cli_guarded(int (*work)(void *context), void *context);
 /* Prints the error to stderr and returns its exit code. */
 int cli_fail(const struct h5pt_error *err);
 /* Prints the text to stderr with a hint at --help; returns 2. */

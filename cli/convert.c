@@ -327,8 +327,9 @@ static const char *hashed_input(void *context)
     return started && !h->failed ? h->sha256 : NULL;
 }
 
-static int run(struct arguments *a)
+static int run(void *context)
 {
+    struct arguments *a = context;
     struct h5pt_error err = H5PT_ERROR_INIT;
     struct convert_result result = {.report = NULL};
     struct strbuf dump = STRBUF_INIT;
@@ -365,6 +366,10 @@ static int run(struct arguments *a)
     json_decref(result.report);
     strbuf_release(&dump);
     free(architecture);
+    if (a->request.input >= 0)
+        (void)close(a->request.input);
+    if (a->request.output_dir >= 0)
+        (void)close(a->request.output_dir);
     return code;
 }
 
@@ -378,12 +383,7 @@ static int command(int argc, char **argv, bool writes)
         (void)fputs(writes ? convert_help : inspect_help, stdout);
         return 0;
     }
-    code = run(&a);
-    if (a.request.input >= 0)
-        (void)close(a.request.input);
-    if (a.request.output_dir >= 0)
-        (void)close(a.request.output_dir);
-    return code;
+    return cli_guarded(run, &a);
 }
 
 int cli_convert(int argc, char **argv)
