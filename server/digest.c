@@ -4,7 +4,6 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* libcrypto's context under our name. */
 static EVP_MD_CTX *context(struct digest *digest)
@@ -32,7 +31,7 @@ void digest_add(struct digest *digest, const void *bytes, size_t count)
     (void)EVP_DigestUpdate(context(digest), bytes, count);
 }
 
-void digest_finish(struct digest *digest, char ret[DIGEST_SIZE])
+void digest_finish(struct digest *digest, char ret[DIGEST_TEXT_SIZE])
 {
     unsigned char sum[EVP_MAX_MD_SIZE];
     unsigned length = 0;
@@ -41,24 +40,7 @@ void digest_finish(struct digest *digest, char ret[DIGEST_SIZE])
         (void)snprintf(ret + 2 * (size_t)i, 3, "%02x", sum[i]);
 }
 
-bool digest_of_file(int fd, char ret[DIGEST_SIZE])
-{
-    struct digest *digest = digest_new();
-    if (!digest)
-        return false;
-    char chunk[65536];
-    ssize_t n;
-    off_t at = 0;
-    while ((n = pread(fd, chunk, sizeof chunk, at)) > 0) {
-        digest_add(digest, chunk, (size_t)n);
-        at += n;
-    }
-    digest_finish(digest, ret);
-    digest_free(digest);
-    return n == 0;
-}
-
 bool digest_is_valid(const char *text)
 {
-    return strlen(text) == DIGEST_SIZE - 1 && strspn(text, "0123456789abcdef") == DIGEST_SIZE - 1;
+    return strlen(text) == DIGEST_TEXT_SIZE - 1 && strspn(text, "0123456789abcdef") == DIGEST_TEXT_SIZE - 1;
 }

@@ -20,7 +20,7 @@ struct upload {
     uint64_t limit, bytes;
     uint64_t flushed; /* of `bytes`, on the way to the disk */
     struct digest *digest;
-    char sha256[DIGEST_SIZE];
+    char sha256[DIGEST_TEXT_SIZE];
     char filename[JOB_FILENAME_SIZE];
     struct MHD_PostProcessor *form; /* NULL: raw body */
     bool model_seen;

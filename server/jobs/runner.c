@@ -57,11 +57,11 @@ static void list_artifact(struct files *files, const char *id, const char *name,
 {
     int fd;
     uint64_t bytes;
-    char digest[DIGEST_SIZE];
+    char digest[DIGEST_TEXT_SIZE];
     if (files_open_artifact(files, id, name, &fd, &bytes, NULL))
         return;
     if (!sha256 || !digest_is_valid(sha256))
-        sha256 = digest_of_file(fd, digest) ? digest : NULL;
+        sha256 = digest_file(fd, NULL, digest, NULL) == 0 ? digest : NULL;
     if (sha256)
         (void)json_array_append_new(
             artifacts, json_pack("{s:s, s:I, s:s}", "name", name, "bytes", (json_int_t)bytes, "sha256", sha256));

@@ -276,7 +276,7 @@ static void what_nobody_knows_is_swept(void **state)
 static void digests(void **state)
 {
     (void)state;
-    char text[DIGEST_SIZE];
+    char text[DIGEST_TEXT_SIZE];
     struct digest *digest = digest_new();
     digest_add(digest, "a", 1);
     digest_add(digest, "bc", 2);
