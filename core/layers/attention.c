@@ -191,14 +191,7 @@ static struct lowered lower_sums(struct lowering *l, const struct keras_call *ca
     struct shape shape = lower_shape(l, x.id);
     shape.rank = 3;
     struct torch_attr dim = attr_int("dim", -1);
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_SUM,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &dim,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_SUM, x.id, 1, &dim, shape, DTYPE_F32);
     x.layout = layout_keras(3);
     return c->additive ? x
                        : lower_binary(l, call, TORCH_MUL, x,

@@ -58,14 +58,7 @@ static struct lowered flatten(struct lowering *l, const struct keras_call *call,
     shape.dims[axis] = size;
     for (int i = axis + 1; i < shape.rank; i++)
         shape.dims[i] = lower_shape(l, x.id).dims[i + count - 1];
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_FLATTEN,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_FLATTEN, x.id, 2, attrs, shape, DTYPE_F32);
     x.layout = layout_keras(shape.rank);
     return x;
 }
@@ -91,14 +84,7 @@ static struct lowered unflatten(struct lowering *l, const struct keras_call *cal
         return (struct lowered){.id = -1};
     }
     struct torch_attr attrs[] = {attr_int("dim", axis - old.rank), attr_list(l, "unflattened_size", count, written)};
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_UNFLATTEN,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_UNFLATTEN, x.id, 2, attrs, shape, DTYPE_F32);
     x.layout = layout_keras(shape.rank);
     return x;
 }
@@ -137,14 +123,7 @@ static struct lowered repeat_heads(struct lowering *l, const struct keras_call *
         return x;
     struct torch_attr attrs[] = {attr_int("repeats", c->heads / c->key_heads), attr_int("dim", 1)};
     shape.dims[1] = c->heads;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_REPEAT_INTERLEAVE,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_REPEAT_INTERLEAVE, x.id, 2, attrs, shape, DTYPE_F32);
     return x;
 }
 

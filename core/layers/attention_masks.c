@@ -128,14 +128,7 @@ struct lowered attention_permute(struct lowering *l, const struct keras_call *ca
     if (same || x.id < 0)
         return x;
     struct torch_attr attr = attr_list(l, "dims", in.rank, dims);
-    return (struct lowered){.id = lower_node(l, call,
-                                             &(struct node_spec){.op = TORCH_PERMUTE,
-                                                                 .input_count = 1,
-                                                                 .inputs = &x.id,
-                                                                 .attr_count = 1,
-                                                                 .attrs = &attr,
-                                                                 .shape = out,
-                                                                 .dtype = DTYPE_F32}),
+    return (struct lowered){.id = lower_function(l, call, TORCH_PERMUTE, x.id, 1, &attr, out, DTYPE_F32),
                             .layout = layout_keras(in.rank)};
 }
 

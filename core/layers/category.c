@@ -232,14 +232,7 @@ static struct lowered lower_boundaries(struct lowering *l, const struct keras_ca
     struct lowered x = lower_weight_value(l, call, "summary", summary, &matrix);
     struct torch_attr bins = attr_int("num_bins", c->bins);
     shape.dims[0] = boundary_count(summary->dims[1], c->bins);
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_BIN_BOUNDARIES,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &bins,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_BIN_BOUNDARIES, x.id, 1, &bins, shape, DTYPE_F32);
     x.layout = vector;
     return x;
 }

@@ -47,14 +47,7 @@ struct lowered lower_reduce(struct lowering *l, const struct keras_call *call, e
     if (op == TORCH_VAR)
         attrs[n++] = attr_int("correction", 0);
     attrs[n++] = attr_bool("keepdim", true);
-    int id = lower_node(l, call,
-                        &(struct node_spec){.op = op,
-                                            .input_count = 1,
-                                            .inputs = &x.id,
-                                            .attr_count = n,
-                                            .attrs = attrs,
-                                            .shape = shape,
-                                            .dtype = DTYPE_F32});
+    int id = lower_function(l, call, op, x.id, n, attrs, shape, DTYPE_F32);
     struct lowered ret = {.id = id, .layout = x.layout};
     return ret;
 }
@@ -111,14 +104,7 @@ struct lowered lower_cast(struct lowering *l, const struct keras_call *call, str
     if (lower_dtype(l, x.id) == held)
         return x;
     struct torch_attr attr = attr_text("dtype", dtype_name(dtype));
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_CAST,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &attr,
-                                          .shape = lower_shape(l, x.id),
-                                          .dtype = held});
+    x.id = lower_function(l, call, TORCH_CAST, x.id, 1, &attr, lower_shape(l, x.id), held);
     return x;
 }
 

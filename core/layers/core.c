@@ -172,14 +172,7 @@ struct lowered embedding_lower_ids(struct lowering *l, const struct keras_call *
     if (dtype == DTYPE_I64 || dtype == DTYPE_I32)
         return x;
     struct torch_attr to = attr_text("dtype", "int64");
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_CAST,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &to,
-                                          .shape = lower_shape(l, x.id),
-                                          .dtype = DTYPE_I64});
+    x.id = lower_function(l, call, TORCH_CAST, x.id, 1, &to, lower_shape(l, x.id), DTYPE_I64);
     return x;
 }
 

@@ -169,14 +169,7 @@ static int dot_lower(struct lowering *l, const struct keras_call *call)
                                             .dtype = DTYPE_F32});
     if (scalars) {
         struct torch_attr dim = attr_int("dim", 1);
-        out.id = lower_node(l, call,
-                            &(struct node_spec){.op = TORCH_UNSQUEEZE,
-                                                .input_count = 1,
-                                                .inputs = &out.id,
-                                                .attr_count = 1,
-                                                .attrs = &dim,
-                                                .shape = call->outputs[0]->shape,
-                                                .dtype = DTYPE_F32});
+        out.id = lower_function(l, call, TORCH_UNSQUEEZE, out.id, 1, &dim, call->outputs[0]->shape, DTYPE_F32);
         out.layout = layout_keras(2);
     }
     lower_output(l, call, 0, out);

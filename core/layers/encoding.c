@@ -82,14 +82,7 @@ static struct lowered unsqueeze_last(struct lowering *l, const struct keras_call
     struct shape shape = lower_shape(l, x.id);
     struct torch_attr dim = attr_int("dim", -1);
     shape.dims[shape.rank++] = 1;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_UNSQUEEZE,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &dim,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_UNSQUEEZE, x.id, 1, &dim, shape, DTYPE_F32);
     x.layout = layout_keras(shape.rank);
     return x;
 }
@@ -102,14 +95,7 @@ static struct lowered reduce(struct lowering *l, const struct keras_call *call, 
     for (int i = 1; i + 1 < shape.rank; i++)
         shape.dims[i] = shape.dims[i + 1];
     shape.rank--;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = op,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &dim,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, op, x.id, 1, &dim, shape, DTYPE_F32);
     x.layout = layout_keras(shape.rank);
     return x;
 }
@@ -121,25 +107,11 @@ static struct lowered one_hot(struct lowering *l, const struct keras_call *call,
     if (drops_last(e, &shape)) {
         struct torch_attr dim = attr_int("dim", -1);
         shape.rank--;
-        x.id = lower_node(l, call,
-                          &(struct node_spec){.op = TORCH_SQUEEZE,
-                                              .input_count = 1,
-                                              .inputs = &x.id,
-                                              .attr_count = 1,
-                                              .attrs = &dim,
-                                              .shape = shape,
-                                              .dtype = DTYPE_I64});
+        x.id = lower_function(l, call, TORCH_SQUEEZE, x.id, 1, &dim, shape, DTYPE_I64);
     }
     struct torch_attr classes = attr_int("num_classes", e->depth);
     shape.dims[shape.rank++] = e->depth;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_ONE_HOT,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &classes,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_ONE_HOT, x.id, 1, &classes, shape, DTYPE_F32);
     x.layout = layout_keras(shape.rank);
     return x;
 }

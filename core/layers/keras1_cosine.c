@@ -69,14 +69,7 @@ static int cosine_lower(struct lowering *l, const struct keras_call *call)
     norm = lower_clamp(l, call, norm, least, (double)INFINITY);
     struct lowered z = lower_binary(l, call, TORCH_DIV, dot(l, call, x, y), norm);
     const struct torch_attr dim = attr_int("dim", 1);
-    z.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_UNSQUEEZE,
-                                          .input_count = 1,
-                                          .inputs = &z.id,
-                                          .attr_count = 1,
-                                          .attrs = &dim,
-                                          .shape = call->outputs[0]->shape,
-                                          .dtype = DTYPE_F32});
+    z.id = lower_function(l, call, TORCH_UNSQUEEZE, z.id, 1, &dim, call->outputs[0]->shape, DTYPE_F32);
     z.layout = layout_keras(3);
     lower_output(l, call, 0, z);
     return z.id < 0 ? -1 : 0;

@@ -86,14 +86,7 @@ static int maxout_lower(struct lowering *l, const struct keras_call *call)
     x = lower_linear_module(l, call, lower_module(l, call, NULL), x, "W", &weight, c->use_bias ? "b" : NULL);
     x = lower_reshape(l, call, x, 3, (const int64_t[]){DIM_UNKNOWN, c->features, c->units}, NULL);
     const struct torch_attr dim = attr_int("dim", 1);
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_AMAX,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &dim,
-                                          .shape = call->outputs[0]->shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_AMAX, x.id, 1, &dim, call->outputs[0]->shape, DTYPE_F32);
     x.layout = layout_keras(2);
     lower_output(l, call, 0, x);
     return x.id < 0 ? -1 : 0;

@@ -102,16 +102,7 @@ static int emit_permute(struct lowering *l, const struct keras_call *call, int i
     for (int i = 0; i < rank; i++)
         dims[i] = axes[i];
     struct torch_attr attr = attr_list(l, "dims", rank, dims);
-    return lower_node(l, call,
-                      &(struct node_spec){
-                          .op = TORCH_PERMUTE,
-                          .input_count = 1,
-                          .inputs = &id,
-                          .attr_count = 1,
-                          .attrs = &attr,
-                          .shape = shape_permute(&in, axes),
-                          .dtype = l->graph->values[id].dtype,
-                      });
+    return lower_function(l, call, TORCH_PERMUTE, id, 1, &attr, shape_permute(&in, axes), l->graph->values[id].dtype);
 }
 
 /* True when the permutation leaves the order of all axes alone whose size is not known to be 1. */
@@ -149,31 +140,13 @@ static int emit_reshape(struct lowering *l, const struct keras_call *call, int i
     for (int i = 0; i < out.rank; i++)
         sizes[i] = (struct torch_size){out.dims[i], out.dims[i] < 0 ? axes[i] : -1};
     struct torch_attr attr = attr_sizes(l, "sizes", out.rank, sizes);
-    return lower_node(l, call,
-                      &(struct node_spec){
-                          .op = TORCH_RESHAPE,
-                          .input_count = 1,
-                          .inputs = &base,
-                          .attr_count = 1,
-                          .attrs = &attr,
-                          .shape = out,
-                          .dtype = l->graph->values[id].dtype,
-                      });
+    return lower_function(l, call, TORCH_RESHAPE, base, 1, &attr, out, l->graph->values[id].dtype);
 }
 
 static int emit_flatten(struct lowering *l, const struct keras_call *call, int id, struct shape shape)
 {
     struct torch_attr attr = attr_int("start_dim", 1);
-    return lower_node(l, call,
-                      &(struct node_spec){
-                          .op = TORCH_FLATTEN,
-                          .input_count = 1,
-                          .inputs = &id,
-                          .attr_count = 1,
-                          .attrs = &attr,
-                          .shape = shape,
-                          .dtype = l->graph->values[id].dtype,
-                      });
+    return lower_function(l, call, TORCH_FLATTEN, id, 1, &attr, shape, l->graph->values[id].dtype);
 }
 
 /* (batch, features in torch's order) → (batch, features in Keras' order), by way of the feature map. */
@@ -189,16 +162,7 @@ static int unflatten(struct lowering *l, const struct keras_call *call, struct l
         axes[x.layout.flat_axes[i] + 1] = i + 1;
     }
     struct torch_attr attr = attr_sizes(l, "sizes", map.rank, sizes);
-    int id = lower_node(l, call,
-                        &(struct node_spec){
-                            .op = TORCH_RESHAPE,
-                            .input_count = 1,
-                            .inputs = &x.id,
-                            .attr_count = 1,
-                            .attrs = &attr,
-                            .shape = map,
-                            .dtype = l->graph->values[x.id].dtype,
-                        });
+    int id = lower_function(l, call, TORCH_RESHAPE, x.id, 1, &attr, map, l->graph->values[x.id].dtype);
     if (lowering_failed(l))
         return -1;
     return emit_flatten(l, call, emit_permute(l, call, id, map.rank, axes), flat);

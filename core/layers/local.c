@@ -275,14 +275,7 @@ static struct lowered lower_windows(struct lowering *l, const struct keras_call 
     if (rank == 1) {
         struct torch_attr dim = attr_int("dim", 2);
         shape = shape_of(4, (const int64_t[]){shape.dims[0], g->channels, 1, g->in[1]});
-        x.id = lower_node(l, call,
-                          &(struct node_spec){.op = TORCH_UNSQUEEZE,
-                                              .input_count = 1,
-                                              .inputs = &x.id,
-                                              .attr_count = 1,
-                                              .attrs = &dim,
-                                              .shape = shape,
-                                              .dtype = DTYPE_F32});
+        x.id = lower_function(l, call, TORCH_UNSQUEEZE, x.id, 1, &dim, shape, DTYPE_F32);
     }
     int64_t before[4] = {0, 0, g->before[0], g->before[1]}, after[4] = {0};
     for (int i = 0; i < 2; i++) {
@@ -292,14 +285,7 @@ static struct lowered lower_windows(struct lowering *l, const struct keras_call 
     x = lower_pad(l, call, x, before, after, 0);
     struct torch_attr attrs[] = {attr_ints(l, "kernel_size", 2, g->size), attr_ints(l, "stride", 2, g->stride)};
     shape = shape_of(3, (const int64_t[]){shape.dims[0], g->channels * g->taps, g->positions});
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_UNFOLD,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_UNFOLD, x.id, 2, attrs, shape, DTYPE_F32);
     return x;
 }
 

@@ -412,6 +412,21 @@ int lower_node(struct lowering *l, const struct keras_call *call, const struct n
 
 /* ---- frequent nodes ---- */
 
+int lower_function(struct lowering *l, const struct keras_call *call, enum torch_op op, int input, int attr_count,
+                   const struct torch_attr *attrs, struct shape shape, enum dtype dtype)
+{
+    return lower_node(l, call,
+                      &(struct node_spec){
+                          .op = op,
+                          .input_count = 1,
+                          .inputs = &input,
+                          .attr_count = attr_count,
+                          .attrs = attrs,
+                          .shape = shape,
+                          .dtype = dtype,
+                      });
+}
+
 struct lowered lower_pointwise(struct lowering *l, const struct keras_call *call, struct lowered x, enum torch_op op,
                                const char *module, int attr_count, const struct torch_attr *attrs)
 {
@@ -481,16 +496,7 @@ struct lowered lower_pad(struct lowering *l, const struct keras_call *call, stru
             shape.dims[i] += before[i] + after[i];
     }
     struct torch_attr attrs[] = {attr_list(l, "pad", count, pad), attr_float("value", value)};
-    x.id = lower_node(l, call,
-                      &(struct node_spec){
-                          .op = TORCH_PAD,
-                          .input_count = 1,
-                          .inputs = &x.id,
-                          .attr_count = 2,
-                          .attrs = attrs,
-                          .shape = shape,
-                          .dtype = l->graph->values[x.id].dtype,
-                      });
+    x.id = lower_function(l, call, TORCH_PAD, x.id, 2, attrs, shape, l->graph->values[x.id].dtype);
     return x;
 }
 
@@ -513,15 +519,6 @@ struct lowered lower_reshape(struct lowering *l, const struct keras_call *call, 
         return result;
     }
     struct torch_attr attr = attr_sizes(l, "sizes", rank, sizes);
-    result.id = lower_node(l, call,
-                           &(struct node_spec){
-                               .op = TORCH_RESHAPE,
-                               .input_count = 1,
-                               .inputs = &x.id,
-                               .attr_count = 1,
-                               .attrs = &attr,
-                               .shape = out,
-                               .dtype = l->graph->values[x.id].dtype,
-                           });
+    result.id = lower_function(l, call, TORCH_RESHAPE, x.id, 1, &attr, out, l->graph->values[x.id].dtype);
     return result;
 }

@@ -126,6 +126,9 @@ struct node_spec {
 int lower_node(struct lowering *l, const struct keras_call *call, const struct node_spec *spec);
 
 /* ---- frequent nodes ---- */
+/* A function of one input: as lower_node with these fields. */
+int lower_function(struct lowering *l, const struct keras_call *call, enum torch_op op, int input, int attr_count,
+                   const struct torch_attr *attrs, struct shape shape, enum dtype dtype);
 /* A node with one input and no parameters that keeps shape and layout. */
 struct lowered lower_pointwise(struct lowering *l, const struct keras_call *call, struct lowered x, enum torch_op op,
                                const char *module, int attr_count, const struct torch_attr *attrs);

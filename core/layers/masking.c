@@ -55,16 +55,7 @@ static int masking_lower(struct lowering *l, const struct keras_call *call)
     if (shape.rank > 0)
         shape.dims[shape.rank - 1] = 1;
     struct lowered kept = {.layout = x.layout};
-    kept.id = lower_node(l, call,
-                         &(struct node_spec){
-                             .op = TORCH_ANY,
-                             .input_count = 1,
-                             .inputs = &differs.id,
-                             .attr_count = 2,
-                             .attrs = attrs,
-                             .shape = shape,
-                             .dtype = DTYPE_BOOL,
-                         });
+    kept.id = lower_function(l, call, TORCH_ANY, differs.id, 2, attrs, shape, DTYPE_BOOL);
     lower_output(l, call, 0, lower_binary(l, call, TORCH_MUL, x, kept));
     return 0;
 }

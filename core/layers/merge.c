@@ -195,14 +195,7 @@ static struct lowered input_padded(struct lowering *l, const struct keras_call *
         shape.dims[i] = 1;
         shape.rank++;
         struct torch_attr dim = attr_int("dim", i);
-        x.id = lower_node(l, call,
-                          &(struct node_spec){.op = TORCH_UNSQUEEZE,
-                                              .input_count = 1,
-                                              .inputs = &x.id,
-                                              .attr_count = 1,
-                                              .attrs = &dim,
-                                              .shape = shape,
-                                              .dtype = DTYPE_F32});
+        x.id = lower_function(l, call, TORCH_UNSQUEEZE, x.id, 1, &dim, shape, DTYPE_F32);
         if (x.id < 0)
             break;
     }

@@ -30,14 +30,7 @@ static int op_autocast_lower(struct lowering *l, const struct keras_call *call)
 {
     struct lowered x = lower_input(l, call, 0);
     struct torch_attr dtype = attr_text("dtype", dtype_name(call->layer->compute));
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_CAST,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &dtype,
-                                          .shape = lower_shape(l, x.id),
-                                          .dtype = call->layer->compute});
+    x.id = lower_function(l, call, TORCH_CAST, x.id, 1, &dtype, lower_shape(l, x.id), call->layer->compute);
     lower_output(l, call, 0, x);
     return x.id < 0 ? -1 : 0;
 }

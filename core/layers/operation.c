@@ -207,16 +207,7 @@ struct lowered lower_one(struct lowering *l, const struct keras_call *call, enum
                          struct shape shape, struct layout layout, enum dtype dtype, int attr_count,
                          const struct torch_attr *attrs)
 {
-    int id = lower_node(l, call,
-                        &(struct node_spec){
-                            .op = op,
-                            .input_count = 1,
-                            .inputs = &x.id,
-                            .attr_count = attr_count,
-                            .attrs = attrs,
-                            .shape = shape,
-                            .dtype = dtype,
-                        });
+    int id = lower_function(l, call, op, x.id, attr_count, attrs, shape, dtype);
     return (struct lowered){id, layout};
 }
 

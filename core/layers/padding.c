@@ -195,14 +195,7 @@ static int cropping_lower(struct lowering *l, const struct keras_call *call)
     }
     if (any) {
         struct torch_attr attrs[] = {attr_list(l, "start", shape.rank, start), attr_list(l, "stop", shape.rank, stop)};
-        x.id = lower_node(l, call,
-                          &(struct node_spec){.op = TORCH_SLICE,
-                                              .input_count = 1,
-                                              .inputs = &x.id,
-                                              .attr_count = 2,
-                                              .attrs = attrs,
-                                              .shape = shape,
-                                              .dtype = call->inputs[0]->dtype});
+        x.id = lower_function(l, call, TORCH_SLICE, x.id, 2, attrs, shape, call->inputs[0]->dtype);
     }
     lower_output(l, call, 0, x);
     return x.id < 0 ? -1 : 0;

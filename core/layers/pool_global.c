@@ -103,16 +103,7 @@ static int lower_global(struct lowering *l, const struct keras_call *call, enum 
     }
     const struct torch_attr attrs[] = {attr_list(l, "dim", count, dims), attr_bool("keepdim", c->keepdims)};
     struct lowered y = {.layout = c->keepdims ? x.layout : layout_keras(2)};
-    y.id = lower_node(l, call,
-                      &(struct node_spec){
-                          .op = op,
-                          .input_count = 1,
-                          .inputs = &x.id,
-                          .attr_count = 2,
-                          .attrs = attrs,
-                          .shape = output,
-                          .dtype = call->outputs[0]->dtype,
-                      });
+    y.id = lower_function(l, call, op, x.id, 2, attrs, output, call->outputs[0]->dtype);
     lower_output(l, call, 0, y);
     return y.id < 0 ? -1 : 0;
 }

@@ -28,16 +28,7 @@ struct result {
 static int add_typed(const struct context *c, enum torch_op op, int x, int attr_count, const struct torch_attr *attrs,
                      struct shape shape, enum dtype dtype)
 {
-    return lower_node(c->l, c->call,
-                      &(struct node_spec){
-                          .op = op,
-                          .input_count = 1,
-                          .inputs = &x,
-                          .attr_count = attr_count,
-                          .attrs = attrs,
-                          .shape = shape,
-                          .dtype = dtype,
-                      });
+    return lower_function(c->l, c->call, op, x, attr_count, attrs, shape, dtype);
 }
 
 static int add_one(const struct context *c, enum torch_op op, int x, int attr_count, const struct torch_attr *attrs,

@@ -104,14 +104,8 @@ static struct lowered flatten_node(struct lowering *l, const struct keras_call *
     }
     struct torch_attr start = attr_int("start_dim", 1);
     struct lowered y = {.layout = flattened(&x.layout, &in->shape, order)};
-    y.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_FLATTEN,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &start,
-                                          .shape = shape_of(2, (const int64_t[]){DIM_UNKNOWN, features}),
-                                          .dtype = in->dtype});
+    y.id = lower_function(l, call, TORCH_FLATTEN, x.id, 1, &start,
+                          shape_of(2, (const int64_t[]){DIM_UNKNOWN, features}), in->dtype);
     return y;
 }
 
@@ -121,14 +115,7 @@ static struct lowered unsqueeze(struct lowering *l, const struct keras_call *cal
     for (int i = 1; i < in.rank; i++)
         out.dims[i + 1] = in.dims[i];
     struct torch_attr dim = attr_int("dim", 1);
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_UNSQUEEZE,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &dim,
-                                          .shape = out,
-                                          .dtype = call->inputs[0]->dtype});
+    x.id = lower_function(l, call, TORCH_UNSQUEEZE, x.id, 1, &dim, out, call->inputs[0]->dtype);
     x.layout = layout_keras(out.rank);
     return x;
 }
@@ -346,14 +333,7 @@ static int repeat_vector_lower(struct lowering *l, const struct keras_call *call
     shape.dims[1] = *(const int64_t *)call->layer->config;
     const struct torch_size keep = {.value = -1, .from_dim = -1}, times = {.value = shape.dims[1], .from_dim = -1};
     struct torch_attr sizes = attr_sizes(l, "sizes", 3, (const struct torch_size[]){keep, times, keep});
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_EXPAND,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &sizes,
-                                          .shape = shape,
-                                          .dtype = call->inputs[0]->dtype});
+    x.id = lower_function(l, call, TORCH_EXPAND, x.id, 1, &sizes, shape, call->inputs[0]->dtype);
     lower_output(l, call, 0, x);
     return x.id < 0 ? -1 : 0;
 }

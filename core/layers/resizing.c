@@ -249,14 +249,7 @@ static struct lowered lower_slice(struct lowering *l, const struct keras_call *c
         shape.dims[2 + i] = box->size[i];
     }
     struct torch_attr attrs[] = {attr_list(l, "start", 4, start), attr_list(l, "stop", 4, stop)};
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_SLICE,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_SLICE, x.id, 2, attrs, shape, DTYPE_F32);
     return x;
 }
 
@@ -283,14 +276,8 @@ static struct lowered lower_resize(struct lowering *l, const struct keras_call *
                                  attr_bool("antialias", c->smooth)};
     shape.dims[2] = box->to[0];
     shape.dims[3] = box->to[1];
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = plain ? TORCH_INTERPOLATE : TORCH_RESIZE,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = plain ? 2 : 3,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, plain ? TORCH_INTERPOLATE : TORCH_RESIZE, x.id, plain ? 2 : 3, attrs, shape,
+                          DTYPE_F32);
     return x;
 }
 

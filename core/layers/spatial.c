@@ -317,16 +317,8 @@ static struct lowered pad_same(struct lowering *l, const struct keras_call *call
         attr_ints(l, "dilation", window->rank, window->dilation),
         attr_float("value", value),
     };
-    x.id = lower_node(l, call,
-                      &(struct node_spec){
-                          .op = TORCH_PAD_SAME,
-                          .input_count = 1,
-                          .inputs = &x.id,
-                          .attr_count = sizeof attrs / sizeof *attrs,
-                          .attrs = attrs,
-                          .shape = shape,
-                          .dtype = call->outputs[0]->dtype,
-                      });
+    x.id = lower_function(l, call, TORCH_PAD_SAME, x.id, sizeof attrs / sizeof *attrs, attrs, shape,
+                          call->outputs[0]->dtype);
     return x;
 }
 
@@ -364,16 +356,8 @@ struct lowered spatial_cut(struct lowering *l, const struct keras_call *call, st
         attr_list(l, "start", shape->rank, start),
         attr_list(l, "stop", shape->rank, stop),
     };
-    x.id = lower_node(l, call,
-                      &(struct node_spec){
-                          .op = TORCH_SLICE,
-                          .input_count = 1,
-                          .inputs = &x.id,
-                          .attr_count = sizeof attrs / sizeof *attrs,
-                          .attrs = attrs,
-                          .shape = *shape,
-                          .dtype = call->outputs[0]->dtype,
-                      });
+    x.id = lower_function(l, call, TORCH_SLICE, x.id, sizeof attrs / sizeof *attrs, attrs, *shape,
+                          call->outputs[0]->dtype);
     return x;
 }
 

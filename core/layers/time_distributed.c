@@ -56,16 +56,7 @@ static int time_to_batch_lower(struct lowering *l, const struct keras_call *call
         layout.axes[i] = x.layout.axes[i + 1] - 1;
     }
     const struct torch_attr attrs[] = {attr_int("start_dim", 0), attr_int("end_dim", 1)};
-    int id = lower_node(l, call,
-                        &(struct node_spec){
-                            .op = TORCH_FLATTEN,
-                            .input_count = 1,
-                            .inputs = &x.id,
-                            .attr_count = 2,
-                            .attrs = attrs,
-                            .shape = out,
-                            .dtype = call->outputs[0]->dtype,
-                        });
+    int id = lower_function(l, call, TORCH_FLATTEN, x.id, 2, attrs, out, call->outputs[0]->dtype);
     lower_output(l, call, 0, (struct lowered){id, layout});
     return 0;
 }

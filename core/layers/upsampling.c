@@ -157,14 +157,7 @@ static struct lowered lower_repeat(struct lowering *l, const struct keras_call *
     if (shape.dims[dim] != DIM_UNKNOWN)
         shape.dims[dim] *= times;
     struct torch_attr attrs[] = {attr_int("repeats", times), attr_int("dim", dim)};
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_REPEAT_INTERLEAVE,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_REPEAT_INTERLEAVE, x.id, 2, attrs, shape, DTYPE_F32);
     return x;
 }
 
@@ -177,14 +170,7 @@ static struct lowered lower_interpolate(struct lowering *l, const struct keras_c
             shape.dims[i + 2] *= c->factor[i];
     struct torch_attr attrs[] = {attr_ints(l, "scale_factor", c->rank, c->factor),
                                  attr_text("mode", c->resample ? "bilinear" : "nearest")};
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_INTERPOLATE,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_INTERPOLATE, x.id, 2, attrs, shape, DTYPE_F32);
     return x;
 }
 
