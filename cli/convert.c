@@ -21,6 +21,7 @@ enum long_option {
     OPTION_BACKEND,
     OPTION_FORMATS,
     OPTION_PARITY,
+    OPTION_REFERENCE,
     OPTION_JSON,
     OPTION_DUMP,
 };
@@ -31,6 +32,7 @@ static const struct option long_options[] = {
     {"backend", required_argument, NULL, OPTION_BACKEND},
     {"formats", required_argument, NULL, OPTION_FORMATS},
     {"parity", required_argument, NULL, OPTION_PARITY},
+    {"reference", required_argument, NULL, OPTION_REFERENCE},
     {"json", no_argument, NULL, OPTION_JSON},
     {"dump", required_argument, NULL, OPTION_DUMP},
     {"output", required_argument, NULL, 'o'},
@@ -39,7 +41,8 @@ static const struct option long_options[] = {
 };
 
 struct arguments {
-    const char *input, *output, *architecture;
+    const char *input, *output, *architecture, *reference;
+    int reference_fd; /* -1: none */
     bool json, help;
     struct convert_request request;
 };
@@ -54,6 +57,10 @@ static const char convert_help
          "      --backend NAME      tensorflow or theano: what computed a model of Keras 1, whose file does not say\n"
          "      --formats LIST      pt,py (default: both)\n"
          "      --parity MODE       full, quick or off: how the result is checked against the model (default: full)\n"
+         "      --reference FILE    also compare with what your own Keras computed: an .npz with the inputs and "
+         "outputs of the "
+         "model,\n"
+         "                          np.savez(FILE, in0=x, out0=model.predict(x)); in1, out1 … when there are several\n"
          "      --json              print the report instead of the summary\n"
          "      --dump LIST         keras,torch: print the graphs, one node a line\n\n"
          "In Python: from model import load; net = load(\"model.pt\")\n";
@@ -88,6 +95,7 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
         case 'o': ret->output = optarg; break;
         case 'h': ret->help = true; break;
         case OPTION_JSON: ret->json = true; break;
+        case OPTION_REFERENCE: ret->reference = optarg; break;
         case OPTION_ARCHITECTURE: ret->architecture = optarg; break;
         case OPTION_WEIGHTS_ONLY: ret->request.weights_only = true; break;
         case OPTION_BACKEND:
@@ -114,6 +122,8 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
         return 0;
     if (ret->architecture && ret->request.weights_only)
         return cli_usage(argv[0], "--weights-only takes no architecture");
+    if (ret->reference && (ret->request.weights_only || !writes))
+        return cli_usage(argv[0], "--reference needs a model that is converted");
     if (optind + 1 != argc)
         return cli_usage(argv[0], "one model file is needed");
     ret->input = argv[optind];
@@ -145,6 +155,12 @@ static int open_files(struct arguments *a, struct h5pt_error *err)
     a->request.input = open(a->input, O_RDONLY | O_CLOEXEC);
     if (a->request.input < 0)
         return h5pt_fail_errno(err, H5PT_IO, a->input, "The file cannot be opened");
+    if (a->reference) {
+        a->reference_fd = open(a->reference, O_RDONLY | O_CLOEXEC);
+        a->request.reference = &a->reference_fd;
+        if (a->reference_fd < 0)
+            return h5pt_fail_errno(err, H5PT_IO, a->reference, "The file cannot be opened");
+    }
     if (!a->output)
         return 0;
     if (make_directory(a->output) == 0)
@@ -217,6 +233,21 @@ static void print_findings(const json_t *list)
     }
 }
 
+static void print_vectors(const json_t *vectors)
+{
+    if (!json_is_object(vectors))
+        return;
+    bool ok = json_is_true(json_object_get(vectors, "ok"));
+    (void)printf("reference vectors: %s, max abs error %.3g, relative %.3g, %lld samples\n", ok ? "ok" : "FAILED",
+                 json_number_value(json_object_get(vectors, "max_abs")),
+                 json_number_value(json_object_get(vectors, "max_rel")),
+                 (long long)json_integer_value(json_object_get(vectors, "samples")));
+    if (!ok)
+        (void)printf(
+            "  the outputs in the file are not what this model computes: were they made with these weights, and with "
+            "inputs as the model takes them?\n");
+}
+
 static void print_parity(const json_t *parity)
 {
     if (!json_is_object(parity)) {
@@ -228,6 +259,7 @@ static void print_parity(const json_t *parity)
                  json_number_value(json_object_get(parity, "max_abs")),
                  json_number_value(json_object_get(parity, "max_rel")),
                  json_array_size(json_object_get(parity, "cases")));
+    print_vectors(json_object_get(parity, "reference_vectors"));
     const json_t *divergence = json_object_get(parity, "first_divergence");
     if (!json_is_object(divergence))
         return;
@@ -368,6 +400,8 @@ static int run(void *context)
     free(architecture);
     if (a->request.input >= 0)
         (void)close(a->request.input);
+    if (a->reference_fd >= 0)
+        (void)close(a->reference_fd);
     if (a->request.output_dir >= 0)
         (void)close(a->request.output_dir);
     return code;
@@ -375,7 +409,7 @@ static int run(void *context)
 
 static int command(int argc, char **argv, bool writes)
 {
-    struct arguments a = {.request = {.input = -1, .output_dir = -1}};
+    struct arguments a = {.request = {.input = -1, .output_dir = -1}, .reference_fd = -1};
     int code = parse(argc, argv, writes, &a);
     if (code)
         return code;

@@ -31,6 +31,7 @@ struct conversion {
     struct keras_model model;
     struct torch_graph graph;
     struct correspondence correspondence;
+    struct parity_vectors vectors;
     struct parity_result parity;
     struct report_facts facts;
     char sha256[DIGEST_TEXT_SIZE];
@@ -261,11 +262,16 @@ static void warn_amplified(struct conversion *c)
 
 static int check_parity(struct conversion *c)
 {
-    if (c->request->parity == CONVERT_PARITY_OFF || c->request->weights_only)
+    if ((c->request->parity == CONVERT_PARITY_OFF && !c->request->reference) || c->request->weights_only)
         return 0;
     enter(c, CONVERT_STAGE_PARITY);
+    if (c->request->reference &&
+        parity_vectors_read(*c->request->reference, c->request->limits, &c->model, &c->vectors, c->err) < 0)
+        return -1;
     struct parity_options options = {
         .quick = c->request->parity == CONVERT_PARITY_QUICK,
+        .vectors_only = c->request->parity == CONVERT_PARITY_OFF,
+        .vectors = c->request->reference ? &c->vectors : NULL,
         .memory = c->request->parity_memory,
         .progress = parity_progress,
         .context = c,
@@ -284,6 +290,7 @@ static int check_parity(struct conversion *c)
         }
     } else if (status == 0) {
         c->facts.parity = &c->parity;
+        c->facts.vectors = options.vectors;
         warn_amplified(c);
     }
     state_dict_close(dict);
@@ -381,6 +388,7 @@ out:
         discard(&c, py_name);
         discard(&c, report_name);
     }
+    parity_vectors_release(&c.vectors);
     keras_model_release(&c.model);
     source_close(c.source);
     arena_free(c.arena);

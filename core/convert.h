@@ -38,7 +38,8 @@ enum convert_verdict { CONVERT_CONVERTED, CONVERT_REFUSED, CONVERT_PARITY_FAILED
 const char *convert_verdict_name(enum convert_verdict verdict); /* "converted" */
 
 struct convert_request {
-    int input;                /* the model file, open for reading; borrowed */
+    int input;            /* the model file, open for reading; borrowed */
+    const int *reference; /* reference vectors (parity/vectors.h): the descriptor of an .npz; NULL: none; borrowed */
     const char *architecture; /* text of model.to_json() for a file of weights; NULL: none; borrowed */
     bool weights_only;        /* no model: a state_dict of the tensors as stored, under their Keras names */
     const char *backend;      /* "tensorflow" or "theano": who computed a model of Keras 1; NULL: as the file tells */
@@ -65,7 +66,7 @@ struct convert_result {
 /* Converts (or, with output_dir -1, says whether it would). Returns 0 with a verdict and a report, also when the model is
  * refused or parity fails: then no artifact but report.json is left in output_dir. Artifacts appear under their names only
  * when complete. Returns -1 when there is nothing to report on: the file cannot be read as a Keras file (codes with exit 5),
- * or the machine failed (IO, DISK_FULL, OUT_OF_MEMORY). Whatever comes of it, the artifacts of an earlier conversion into the
+ * the reference vectors do not fit it (REFERENCE_INVALID), or the machine failed (IO, DISK_FULL, OUT_OF_MEMORY). Whatever comes of it, the artifacts of an earlier conversion into the
  * same directory are gone. */
 int convert_run(const struct convert_request *request, struct convert_result *ret, struct h5pt_error *err);
 

@@ -241,14 +241,34 @@ static json_t *divergence_json(const struct parity_result *parity)
     return entry;
 }
 
+static json_t *vectors_json(const struct report_facts *f)
+{
+    const struct parity_vectors_result *vectors = f->parity->vectors;
+    if (!vectors)
+        return json_null();
+    json_t *outputs = json_array(), *ignored = json_array(), *entry = error_json(&vectors->worst);
+    for (int i = 0; i < f->model->output_count; i++) {
+        json_t *output = error_json(&vectors->outputs[i]);
+        (void)json_object_set_new(output, "name", report_text(f->model->output_names[i]));
+        (void)json_array_append_new(outputs, output);
+    }
+    for (int i = 0; i < f->vectors->ignored_count; i++)
+        (void)json_array_append_new(ignored, report_text(f->vectors->ignored[i]));
+    (void)json_object_set_new(entry, "samples", json_integer(vectors->samples));
+    (void)json_object_set_new(entry, "tolerance", json_real(vectors->tolerance));
+    (void)json_object_set_new(entry, "outputs", outputs);
+    (void)json_object_set_new(entry, "ignored", ignored);
+    return entry;
+}
+
 static json_t *parity_json(const struct report_facts *f)
 {
     if (!f->parity)
         return json_null();
-    return json_pack("{s:b, s:o, s:o, s:f, s:o, s:o, s:n}", "ok", f->parity->ok, "max_abs",
+    return json_pack("{s:b, s:o, s:o, s:f, s:o, s:o, s:o}", "ok", f->parity->ok, "max_abs",
                      number(f->parity->worst.max_abs), "max_rel", number(f->parity->worst.max_rel), "tolerance",
                      PARITY_TOLERANCE, "cases", cases_json(f), "first_divergence", divergence_json(f->parity),
-                     "reference_vectors");
+                     "reference_vectors", vectors_json(f));
 }
 
 /* ---- the rest ---- */

@@ -23,6 +23,7 @@ struct report_facts {
     const struct keras_model *model;
     const struct torch_graph *graph;
     const struct parity_result *parity;
+    const struct parity_vectors *vectors; /* NULL: there are none */
     const struct findings *refusals, *warnings;
     int artifact_count;
     struct artifact artifacts[REPORT_MAX_ARTIFACTS];

@@ -74,12 +74,15 @@ static void read_policy(struct builder *b, struct config_reader *reader)
 {
     const char *mixed;
     config_read_policy(reader, &mixed);
-    if (mixed)
-        findings_add(
-            b->warnings, H5PT_MIXED_PRECISION, "", "dtype",
-            "The policy %s lets Keras compute in 16 bits from float32 weights. The module has the same weights and "
-            "computes in float32; results differ by the rounding of the 16 bits. torch.autocast gives the same trade",
-            mixed);
+    if (!mixed)
+        return;
+    if (b->model->mixed != DTYPE_BF16) /* the coarser one counts */
+        b->model->mixed = strcmp(mixed, "mixed_float16") == 0 ? DTYPE_F16 : DTYPE_BF16;
+    findings_add(
+        b->warnings, H5PT_MIXED_PRECISION, "", "dtype",
+        "The policy %s lets Keras compute in 16 bits from float32 weights. The module has the same weights and "
+        "computes in float32; results differ by the rounding of the 16 bits. torch.autocast gives the same trade",
+        mixed);
 }
 
 int build_prepare(struct builder *b, struct keras_layer *layer)

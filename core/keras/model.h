@@ -102,7 +102,8 @@ struct keras_model {
     struct keras_version version;
     const char *version_text; /* as the file or its architecture says, "2.15.0"; NULL: it does not say */
     const char *class_name, *name;
-    json_t *json; /* owned: the parsed configuration */
+    enum dtype mixed; /* DTYPE_F16 or DTYPE_BF16: what a mixed policy computes in; else DTYPE_F32 */
+    json_t *json;     /* owned: the parsed configuration */
     int layer_count, call_count, value_count, input_count, output_count;
     struct keras_layer **layers; /* in order of first call */
     struct keras_call **calls;   /* each after the calls that make its inputs; InputLayers of the model included */

@@ -49,7 +49,7 @@ struct tensor *parity_to_torch(const struct tensor *keras, const struct layout *
     return t;
 }
 
-static struct parity_error compare_values(const float *keras, const float *torch, int64_t count)
+static struct parity_error compare_values(const float *keras, const float *torch, int64_t count, double tolerance)
 {
     double worst = 0, magnitude = 0;
     bool same_places = true;
@@ -65,12 +65,12 @@ static struct parity_error compare_values(const float *keras, const float *torch
     struct parity_error e = {.max_abs = worst, .max_rel = worst / (magnitude + PARITY_FLOOR)};
     if (!same_places)
         e.max_abs = e.max_rel = (double)INFINITY;
-    e.ok = e.max_rel <= PARITY_TOLERANCE;
+    e.ok = e.max_rel <= tolerance;
     return e;
 }
 
 int parity_compare(const struct tensor *keras, const struct tensor *torch, const struct layout *layout,
-                   struct parity_error *ret, struct h5pt_error *err)
+                   double tolerance, struct parity_error *ret, struct h5pt_error *err)
 {
     bool fits = torch->shape.rank == layout->rank && torch->count == keras->count;
     struct tensor *t = fits ? to_keras(torch, layout) : NULL;
@@ -79,7 +79,7 @@ int parity_compare(const struct tensor *keras, const struct tensor *torch, const
     if (!fits || !shape_equal(&t->shape, &keras->shape))
         *ret = (struct parity_error){.max_abs = (double)INFINITY, .max_rel = (double)INFINITY, .ok = false};
     else
-        *ret = compare_values(keras->data, t->data, keras->count);
+        *ret = compare_values(keras->data, t->data, keras->count, tolerance);
     tensor_free(t);
     return 0;
 }

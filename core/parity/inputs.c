@@ -12,9 +12,10 @@
 #include "layers/masking.h"
 #include "parity/internal.h"
 
-enum case_kind { CASE_NORMAL, CASE_LARGE, CASE_ZEROS, CASE_MASKED, CASE_OTHER_SIZES, CASE_KIND_COUNT };
+enum case_kind { CASE_NORMAL, CASE_LARGE, CASE_ZEROS, CASE_MASKED, CASE_OTHER_SIZES, CASE_VECTORS, CASE_KIND_COUNT };
 
-static const char *const case_names[CASE_KIND_COUNT] = {"normal", "large", "zeros", "masked steps", "other sizes"};
+static const char *const case_names[CASE_KIND_COUNT] = {"normal",       "large",       "zeros",
+                                                        "masked steps", "other sizes", "reference vectors"};
 
 /* Large enough to reach the flat ends of sigmoids, small enough that a softmax of float32 sums stays comparable. */
 static const float large_scale = 8.0f;
@@ -100,8 +101,8 @@ static int add_case(const struct keras_model *model, struct parity_result *ret, 
     return c->input_shapes ? 0 : h5pt_fail_memory(err);
 }
 
-int parity_choose_cases(const struct keras_model *model, const struct parity_options *options,
-                        struct parity_result *ret, struct h5pt_error *err)
+static int choose_made_cases(const struct keras_model *model, bool quick, struct parity_result *ret,
+                             struct h5pt_error *err)
 {
     static const int64_t none[2] = {1, 1};
     /* Two samples show a mixed-up batch axis; large models get one. */
@@ -136,7 +137,7 @@ int parity_choose_cases(const struct keras_model *model, const struct parity_opt
                          why.message);
     if (add_case(model, ret, CASE_NORMAL, total > many_elements ? single : batch, even, err) < 0)
         return -1;
-    if (options->quick)
+    if (quick)
         return 0;
     if (add_case(model, ret, CASE_LARGE, single, even, err) < 0 ||
         add_case(model, ret, CASE_ZEROS, single, even, err) < 0)
@@ -145,6 +146,26 @@ int parity_choose_cases(const struct keras_model *model, const struct parity_opt
         add_case(model, ret, CASE_MASKED, batch == 2 && total <= many_elements ? 3 : single, even, err) < 0)
         return -1;
     return odd ? add_case(model, ret, CASE_OTHER_SIZES, single, odd, err) : 0;
+}
+
+static int add_vectors_case(const struct keras_model *model, const struct parity_vectors *vectors,
+                            struct parity_result *ret, struct h5pt_error *err)
+{
+    static const int64_t any[2] = {1, 1};
+    struct parity_case *c = &ret->cases[ret->case_count];
+    if (add_case(model, ret, CASE_VECTORS, 1, any, err) < 0)
+        return -1;
+    for (int i = 0; i < model->input_count; i++)
+        c->input_shapes[i] = vectors->inputs[i]->shape;
+    return 0;
+}
+
+int parity_choose_cases(const struct keras_model *model, const struct parity_options *options,
+                        struct parity_result *ret, struct h5pt_error *err)
+{
+    if (!options->vectors_only && choose_made_cases(model, options->quick, ret, err) < 0)
+        return -1;
+    return options->vectors ? add_vectors_case(model, options->vectors, ret, err) : 0;
 }
 
 /* ---- values ---- */
@@ -267,14 +288,22 @@ static float make_number(enum case_kind kind, enum dtype dtype, uint64_t *state)
     return is_unsigned ? fabsf(x) : x;
 }
 
-struct tensor *parity_make_input(const struct keras_model *model, const struct parity_case *c, int case_index,
-                                 int index)
+int parity_vectors_case(const struct parity_result *result)
 {
+    int last = result->case_count - 1;
+    return last >= 0 && kind_of(&result->cases[last]) == CASE_VECTORS ? last : -1;
+}
+
+struct tensor *parity_make_input(const struct keras_model *model, const struct parity_options *options,
+                                 const struct parity_case *c, int case_index, int index)
+{
+    enum case_kind kind = kind_of(c);
+    if (kind == CASE_VECTORS)
+        return tensor_copy(options->vectors->inputs[index]);
     const struct keras_value *input = model->inputs[index];
     struct tensor *t = tensor_new(&c->input_shapes[index], input->dtype);
     if (!t)
         return NULL;
-    enum case_kind kind = kind_of(c);
     const float *tokens;
     int64_t ids = id_count(model, input, &tokens);
     uint64_t state = 20240607u + (uint64_t)case_index * 1000003u + (uint64_t)index;

@@ -9,8 +9,10 @@
 int parity_choose_cases(const struct keras_model *model, const struct parity_options *options,
                         struct parity_result *ret, struct h5pt_error *err);
 /* The tensor for input `index` of the model in a case, in Keras order; owned by the caller, NULL without memory. */
-struct tensor *parity_make_input(const struct keras_model *model, const struct parity_case *c, int case_index,
-                                 int index);
+struct tensor *parity_make_input(const struct keras_model *model, const struct parity_options *options,
+                                 const struct parity_case *c, int case_index, int index);
+/* The index of the case that has the reference vectors as its inputs, or -1. */
+int parity_vectors_case(const struct parity_result *result);
 
 /* shapes.c: the shapes of every value of the model for known input shapes (an array by value id). SHAPE_MISMATCH when a layer
  * cannot run on them. */
@@ -22,7 +24,7 @@ int parity_infer_call(const struct keras_call *call, const struct shape *inputs,
 
 /* compare.c: `torch` holds, in `layout`, what `keras` holds in Keras order. */
 int parity_compare(const struct tensor *keras, const struct tensor *torch, const struct layout *layout,
-                   struct parity_error *ret, struct h5pt_error *err);
+                   double tolerance, struct parity_error *ret, struct h5pt_error *err);
 /* `keras`, in Keras order, as a torch value in `layout` holds it; owned by the caller, NULL without memory. */
 struct tensor *parity_to_torch(const struct tensor *keras, const struct layout *layout);
 /* Keeps the worse of the two in *into. */

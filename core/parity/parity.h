@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "keras/model.h"
 #include "layers/lower.h"
+#include "parity/vectors.h"
 #include "source/source.h"
 #include "torch/graph.h"
 #include "write/state_dict.h"
@@ -24,6 +25,11 @@
  * the same places. float32 sums of a deep network differ by some 1e-6 of the magnitude; a wrong pad or gate by 1e-2 and more. */
 #define PARITY_TOLERANCE 1e-4
 #define PARITY_FLOOR 1e-3
+/* For the outputs of the caller's own Keras: a deep network on another machine, with other kernels, differs by some 1e-4. Where that
+ * Keras computes in 16 bits, each layer rounds to 11 bits (float16: 5e-4 of the value) or 8 (bfloat16: 4e-3). */
+#define PARITY_VECTORS_TOLERANCE 5e-4
+#define PARITY_VECTORS_TOLERANCE_F16 5e-3
+#define PARITY_VECTORS_TOLERANCE_BF16 2e-2
 
 enum { PARITY_MAX_CASES = 6 };
 
@@ -39,8 +45,15 @@ struct parity_case {
     struct parity_error error;  /* worst over the outputs of the model */
 };
 
+/* How the outputs of the torch side compare with the reference vectors. */
+struct parity_vectors_result {
+    double tolerance;
+    int64_t samples;
+    struct parity_error worst, *outputs; /* per output of the model */
+};
+
 struct parity_result {
-    bool ok;
+    bool ok; /* the reference vectors included */
     int case_count;
     struct parity_case cases[PARITY_MAX_CASES];
     struct parity_error worst;           /* over the outputs of the model */
@@ -48,11 +61,14 @@ struct parity_result {
     const struct keras_call *amplified;  /* the first call that agrees on equal inputs only, or NULL */
     const struct keras_call *divergence; /* the first call where the two part, or NULL */
     const char *divergence_case;
+    const struct parity_vectors_result *vectors; /* NULL: there were none */
 };
 
 struct parity_options {
-    bool quick;      /* one input set only */
-    uint64_t memory; /* bytes of tensors that may be held at once; 0: 2 GiB */
+    bool quick;                           /* one input set only */
+    bool vectors_only;                    /* no input sets but the reference vectors */
+    const struct parity_vectors *vectors; /* NULL: none */
+    uint64_t memory;                      /* bytes of tensors that may be held at once; 0: 2 GiB */
     void (*progress)(void *context, double fraction);
     void *context;
 };

@@ -49,8 +49,8 @@ static int check_memory(const struct run *r)
     uint64_t held = (uint64_t)(r->keras.held + r->torch.held) * sizeof(float);
     if (held <= limit)
         return 0;
-    return h5pt_fail(r->err, H5PT_LIMIT_EXCEEDED, "parity", "The parity check needs more than %llu MiB for tensors",
-                     (unsigned long long)(limit >> 20));
+    return h5pt_fail(r->err, H5PT_LIMIT_EXCEEDED, "parity", "The parity check needs more than %llu MiB for tensors%s",
+                     (unsigned long long)(limit >> 20), r->vectors ? ": give fewer samples as reference" : "");
 }
 
 /* ---- the reference ---- */
@@ -254,6 +254,23 @@ static int recheck(struct run *r, const struct keras_value *value, int c, struct
     return 0;
 }
 
+/* The torch side of an output against what the caller's own Keras computed. */
+static int compare_vectors(struct run *r, const struct keras_value *value)
+{
+    const int c = parity_vectors_case(r->result);
+    const struct lowered *held = &r->correspondence->torch_of[value->id];
+    for (int i = 0; c >= 0 && i < r->model->output_count; i++) {
+        if (r->model->outputs[i] != value)
+            continue;
+        struct parity_error *error = &r->vectors->outputs[i];
+        if (parity_compare(r->options->vectors->outputs[i], *side_at(&r->torch, held->id, c), &held->layout,
+                           r->vectors->tolerance, error, r->err) < 0)
+            return -1;
+        parity_worsen(&r->vectors->worst, error);
+    }
+    return 0;
+}
+
 /* Compares a value when both sides have it. */
 static int compare_value(struct run *r, const struct keras_value *value)
 {
@@ -264,8 +281,8 @@ static int compare_value(struct run *r, const struct keras_value *value)
     struct parity_result *result = r->result;
     for (int c = 0; c < result->case_count; c++) {
         struct parity_error error;
-        if (parity_compare(*side_at(&r->keras, value->id, c), *side_at(&r->torch, held->id, c), &held->layout, &error,
-                           r->err) < 0)
+        if (parity_compare(*side_at(&r->keras, value->id, c), *side_at(&r->torch, held->id, c), &held->layout,
+                           PARITY_TOLERANCE, &error, r->err) < 0)
             return -1;
         if (!error.ok && recheck(r, value, c, &error) < 0)
             return -1;
@@ -277,6 +294,8 @@ static int compare_value(struct run *r, const struct keras_value *value)
             result->divergence_case = result->cases[c].name;
         }
     }
+    if (compare_vectors(r, value) < 0)
+        return -1;
     r->compared[value->id] = true;
     side_use(&r->torch, held->id);
     side_use(&r->keras, value->id);
@@ -323,7 +342,7 @@ static int give_inputs(struct run *r)
 {
     for (int i = 0; i < r->model->input_count; i++) {
         for (int c = 0; c < r->result->case_count; c++) {
-            struct tensor *t = parity_make_input(r->model, &r->result->cases[c], c, i);
+            struct tensor *t = parity_make_input(r->model, r->options, &r->result->cases[c], c, i);
             struct tensor *moved = t ? tensor_transpose(t, r->graph->inputs[i].axes) : NULL;
             if (!moved) {
                 tensor_free(t);
@@ -344,6 +363,8 @@ static void summarise(struct parity_result *result, const struct keras_model *mo
     result->ok = result->worst.ok && !result->divergence;
     for (int i = 0; i < model->output_count; i++)
         result->ok = result->ok && r->compared[model->outputs[i]->id];
+    result->vectors = r->vectors;
+    result->ok = result->ok && (!r->vectors || r->vectors->worst.ok);
     for (int i = 0; i < model->call_count; i++) {
         bool any = false;
         for (int k = 0; k < model->calls[i]->output_count; k++)
@@ -373,6 +394,36 @@ static int run_all(struct run *r)
     return 0;
 }
 
+/* What rounding the caller's Keras did, by the types that it computed in. */
+static double vectors_tolerance(const struct keras_model *model)
+{
+    bool half = model->mixed == DTYPE_F16, brain = model->mixed == DTYPE_BF16;
+    for (int i = 0; i < model->layer_count; i++) {
+        half |= model->layers[i]->compute == DTYPE_F16;
+        brain |= model->layers[i]->compute == DTYPE_BF16;
+    }
+    return brain ? PARITY_VECTORS_TOLERANCE_BF16 : half ? PARITY_VECTORS_TOLERANCE_F16 : PARITY_VECTORS_TOLERANCE;
+}
+
+static int prepare_vectors(struct run *r)
+{
+    const struct parity_vectors *v = r->options->vectors;
+    struct arena *arena = r->graph->arena;
+    if (!v)
+        return 0;
+    r->vectors = ARENA_NEW(arena, struct parity_vectors_result);
+    struct parity_error *outputs = ARENA_ARRAY(arena, struct parity_error, (size_t)v->output_count + 1);
+    if (!r->vectors || !outputs)
+        return h5pt_fail_memory(r->err);
+    *r->vectors = (struct parity_vectors_result){
+        .tolerance = vectors_tolerance(r->model),
+        .samples = v->input_count && v->inputs[0]->shape.rank ? v->inputs[0]->shape.dims[0] : 1,
+        .worst = {.ok = true},
+        .outputs = outputs,
+    };
+    return 0;
+}
+
 int parity_run(const struct keras_model *model, const struct torch_graph *graph,
                const struct correspondence *correspondence, struct source *source, struct state_dict *dict,
                const struct parity_options *options, struct parity_result *ret, struct h5pt_error *err)
@@ -398,7 +449,7 @@ int parity_run(const struct keras_model *model, const struct torch_graph *graph,
     }
     for (int i = 0; i < model->call_count; i++)
         result.calls[i].ok = true;
-    if (parity_choose_cases(model, options, &result, &local) < 0 ||
+    if (prepare_vectors(&r) < 0 || parity_choose_cases(model, options, &result, &local) < 0 ||
         side_init(&r.keras, model->value_count, result.case_count, &local) < 0 ||
         side_init(&r.torch, graph->value_count, result.case_count, &local) < 0 || run_all(&r) < 0)
         goto out;

@@ -23,6 +23,7 @@ struct run {
     struct state_dict *dict;
     const struct parity_options *options;
     struct parity_result *result;
+    struct parity_vectors_result *vectors; /* NULL: there are none */
     struct h5pt_error *err;
     struct side keras, torch;
     bool *compared; /* per Keras value */
