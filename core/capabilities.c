@@ -78,7 +78,7 @@ static json_t *layer_list(void)
 /* The operations of Keras 3's graphs; the ones that h5pt makes for itself are in no file. */
 static json_t *operation_list(void)
 {
-    static const char own[] = "Autocast TimeToBatch BatchToTime";
+    static const char own[] = "Autocast TimeToBatch BatchToTime ResizeLike";
     json_t *list = json_array();
     const struct layer_class *class;
     for (size_t i = 0; (class = layer_operation_at(i)); i++)

@@ -199,19 +199,39 @@ const json_t *adapt_patches(struct trace *t, const json_t *const *args)
 
 /* ---- resizing ---- */
 
-static const json_t *half_pixel(struct trace *t, const json_t *x, const json_t *size, const char *method)
+/* Resize, or ResizeLike when there is another tensor: `size_key` is the setting that `size` goes to. */
+static const json_t *half_pixel(struct trace *t, const char *class_name, const char *size_key, const json_t *size,
+                                const char *method, const json_t *args)
 {
     const json_t *no = trace_truth(t, false);
-    const json_t *config = trace_object(t, "size", size, "interpolation", trace_text(t, method), "antialias", no,
+    const json_t *config = trace_object(t, size_key, size, "interpolation", trace_text(t, method), "antialias", no,
                                         "crop_to_aspect_ratio", no, "pad_to_aspect_ratio", no, "fill_mode",
                                         trace_text(t, "constant"), "fill_value", trace_number(t, 0), "data_format",
                                         trace_text(t, "channels_last"), NULL);
-    return config ? trace_operation(t, "Resize", config, TRACE_LIST(t, x)) : NULL;
+    return config ? trace_operation(t, class_name, config, args) : NULL;
 }
 
 static const json_t *refuse_size(struct trace *t)
 {
     return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "A resize is called with a size that is not supported");
+}
+
+/* To the height and width of an image (whole times these), which only the input tells. */
+static const json_t *resize_like(struct trace *t, const json_t *x, const json_t *size, const char *method)
+{
+    const json_t *like = NULL, *times[2];
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *dim = json_array_get(size, i);
+        long long axis;
+        const json_t *tensor = trace_is_dim(dim) ? trace_dim_tensor(t, dim) : NULL;
+        bool fits = tensor && json_read_int(json_object_get(dim, "dim"), &axis) && axis == (long long)i + 1 &&
+                    trace_rank(t, tensor) == 4 && (!like || json_equal(like, tensor));
+        if (!fits)
+            return refuse_size(t);
+        like = tensor;
+        times[i] = json_object_get(dim, "times");
+    }
+    return half_pixel(t, "ResizeLike", "times", trace_list(t, times, 2), method, TRACE_LIST(t, x, like));
 }
 
 /* tf.image.resize of TensorFlow 2. In 1.x the same name samples differently. */
@@ -225,14 +245,18 @@ const json_t *adapt_resize(struct trace *t, const json_t *const *args)
         return trace_refuse(
             t, H5PT_UNSUPPORTED_OPERATION,
             "image.resize samples differently in TensorFlow 1 and 2, and the file does not tell which it was");
-    if (adapter_integers(args[1], 2, size) != 2 || size[0] < 1 || size[1] < 1)
+    size_t known = 0;
+    while (method && known < sizeof methods / sizeof *methods && strcmp(methods[known], method) != 0)
+        known++;
+    if (!method || known == sizeof methods / sizeof *methods || json_is_true(args[3]))
+        return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "image.resize with this method is not supported");
+    const json_t *asked = json_unwrap(args[1]);
+    if (json_array_size(asked) == 2 && trace_has_dim(asked))
+        return resize_like(t, args[0], asked, method);
+    if (adapter_integers(asked, 2, size) != 2 || size[0] < 1 || size[1] < 1)
         return refuse_size(t);
-    if (!json_is_true(args[3]))
-        for (size_t i = 0; method && i < sizeof methods / sizeof *methods; i++)
-            if (strcmp(methods[i], method) == 0)
-                return half_pixel(t, args[0], TRACE_LIST(t, trace_integer(t, size[0]), trace_integer(t, size[1])),
-                                  method);
-    return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "image.resize with this method is not supported");
+    const json_t *numbers = TRACE_LIST(t, trace_integer(t, size[0]), trace_integer(t, size[1]));
+    return half_pixel(t, "Resize", "size", numbers, method, TRACE_LIST(t, args[0]));
 }
 
 struct sampling {
@@ -298,7 +322,7 @@ const json_t *adapt_resize_legacy(struct trace *t, const json_t *const *args)
         size[1] > TRACE_MAX_ITEMS || trace_rank(t, x) != 4)
         return refuse_size(t);
     if (s.half_pixel && !s.align_corners && !s.nearest)
-        return half_pixel(t, x, args[1], "bilinear");
+        return half_pixel(t, "Resize", "size", args[1], "bilinear", TRACE_LIST(t, x));
     for (int axis = 1; x && axis < 3; axis++)
         x = s.nearest ? nearest_axis(t, x, axis, size[axis - 1], s) : bilinear_axis(t, x, axis, size[axis - 1], s);
     return x;

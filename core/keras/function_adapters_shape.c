@@ -177,27 +177,16 @@ const json_t *adapt_pad(struct trace *t, const json_t *const *args)
     return trace_refuse(t, H5PT_UNSUPPORTED_CALL_ARGUMENT, "pad is called with a mode that is not supported");
 }
 
-/* The tensor with this number, or NULL. */
-static struct keras_value *value_with_id(const struct keras_model *model, long long id)
-{
-    for (int i = 0; i < model->call_count; i++)
-        for (int k = 0; k < model->calls[i]->output_count; k++)
-            if (model->calls[i]->outputs[k]->id == id)
-                return model->calls[i]->outputs[k];
-    return NULL;
-}
-
 /* A tensor of one value: of a known shape (a constant), or of the shape of another tensor. */
 const json_t *adapt_fill(struct trace *t, const json_t *const *args)
 {
     const json_t *dims = json_is_array(args[0]) ? args[0] : TRACE_LIST(t, args[0]), *filled = args[1];
-    long long n, id = -1;
+    long long n;
     if (trace_has_dim(dims)) {
-        for (size_t i = 0; i < json_array_size(dims); i++)
-            if (trace_is_dim(json_array_get(dims, i)))
-                (void)json_read_int(json_object_get(json_array_get(dims, i), "of"), &id);
-        struct keras_value *like = value_with_id(t->b->model, id);
-        const json_t *tensor = like ? trace_tensor(t, like) : NULL, *shape = tensor ? trace_shape(t, tensor) : NULL;
+        const json_t *tensor = NULL;
+        for (size_t i = 0; i < json_array_size(dims) && !tensor; i++)
+            tensor = trace_is_dim(json_array_get(dims, i)) ? trace_dim_tensor(t, json_array_get(dims, i)) : NULL;
+        const json_t *shape = tensor ? trace_shape(t, tensor) : NULL;
         if (!shape || !json_equal((json_t *)shape, (json_t *)dims))
             return trace_refuse(t, H5PT_SHAPE_UNKNOWN, "A constant is made whose size only the input tells");
         const json_t *config = trace_object(t, "dtype", trace_null(t), NULL);

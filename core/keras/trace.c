@@ -201,6 +201,19 @@ static const json_t *shape_of_constant(struct trace *t, const json_t *value)
     return trace_list(t, dims, rank);
 }
 
+const json_t *trace_dim_tensor(struct trace *t, const json_t *dim)
+{
+    const struct keras_model *model = t->b->model;
+    long long id;
+    if (!json_read_int(json_object_get(dim, "of"), &id))
+        return NULL;
+    for (int i = 0; i < model->call_count; i++)
+        for (int k = 0; k < model->calls[i]->output_count; k++)
+            if (model->calls[i]->outputs[k]->id == id)
+                return trace_tensor(t, model->calls[i]->outputs[k]);
+    return NULL;
+}
+
 const json_t *trace_shape(struct trace *t, const json_t *value)
 {
     const struct keras_value *tensor = trace_value(t, value);

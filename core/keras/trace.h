@@ -62,6 +62,8 @@ bool trace_has_dim(const json_t *value);
 
 /* The value of a tensor of the graph: what is known without running stands for itself. */
 const json_t *trace_tensor(struct trace *t, struct keras_value *value);
+/* The tensor whose size a {"dim"} is; NULL without setting why when it is not to be had. */
+const json_t *trace_dim_tensor(struct trace *t, const json_t *dim);
 /* The tensor that a value is, or NULL. */
 struct keras_value *trace_value(const struct trace *t, const json_t *value);
 /* The sizes of a tensor or of a constant: a list. A tensor that was refused has none. */

@@ -131,8 +131,10 @@ struct activation activation_read(struct config_reader *reader, const char *key)
 {
     struct activation a = read_any(reader, key);
     if (a.kind == ACTIVATION_GLU) {
-        config_refuse(reader, H5PT_UNSUPPORTED_ACTIVATION, key,
-                      "The activation \"glu\" halves the features, which is not supported in this layer");
+        config_refuse(
+            reader, H5PT_UNSUPPORTED_ACTIVATION, key,
+            "The activation \"glu\" halves the features: Keras declares another output shape for this layer than it "
+            "computes, and no other layer can follow it");
         a = activation_default(ACTIVATION_LINEAR);
     }
     return a;

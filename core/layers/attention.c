@@ -80,6 +80,9 @@ static int attention_shape(struct layer_shape *s)
     if (a.query < 0 || a.value < 0 || a.key < 0)
         return layer_shape_fail(s, "It takes a list of query, value and, perhaps, key");
     const struct shape *q = &s->inputs[a.query], *k = &s->inputs[a.key], *v = &s->inputs[a.value];
+    if (q->rank == 2 && k->rank == 2 && v->rank == 2)
+        return layer_shape_fail(s, "Query, value and key have no steps: Keras then attends across the samples of the "
+                                   "batch, and what it gives for one depends on the others");
     if (q->rank != 3 || k->rank != 3 || v->rank != 3)
         return layer_shape_fail(s, "Query, value and key need 3 dimensions, not %d, %d and %d", q->rank, v->rank,
                                 k->rank);

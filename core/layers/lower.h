@@ -66,8 +66,6 @@ void lower_output(struct lowering *l, const struct keras_call *call, int index, 
 struct shape lower_shape(const struct lowering *l, int id); /* of a torch value, in torch order */
 enum dtype lower_dtype(const struct lowering *l, int id);
 
-enum dtype lower_dtype(const struct lowering *l, int id);
-
 /* ---- modules and parameters ---- */
 /* The attribute name of a module for this layer: the layer's path as an identifier, with `suffix` ("depthwise") when the
  * layer needs several. The same for every call of a shared layer. */

@@ -71,26 +71,39 @@ static bool windows(const struct patch_config *c, const struct image *in, int64_
     return true;
 }
 
+static int64_t grown(int64_t size, int64_t factor)
+{
+    return size == DIM_UNKNOWN ? size : size * factor;
+}
+
+static int64_t folded(int64_t size, int64_t factor)
+{
+    return size == DIM_UNKNOWN ? size : size / factor;
+}
+
 static int op_patch_shape(struct layer_shape *s)
 {
     const struct patch_config *c = s->config;
     const struct shape *in = &s->inputs[0];
     struct image im = image_of(s->layer, in);
     int64_t before[2], after[2], count[2];
-    if (s->input_count != 1 || in->rank != 4 || im.height < 1 || im.width < 1 || im.channels < 1)
-        return layer_shape_fail(s, "%s is supported for a batch of images of known size", s->layer->class_name);
+    bool blocks = c->variant == PATCH_DEPTH_TO_SPACE || c->variant == PATCH_SPACE_TO_DEPTH;
+    if (s->input_count != 1 || in->rank != 4 || im.channels < 1)
+        return layer_shape_fail(s, "%s is supported for a batch of images", s->layer->class_name);
+    if (!blocks && (im.height < 1 || im.width < 1))
+        return layer_shape_fail(s, "%s is supported for images of known size", s->layer->class_name);
     s->output_dtypes[0] = s->input_dtypes[0];
     struct image out = im;
     int64_t b = c->block;
     switch (c->variant) {
     case PATCH_DEPTH_TO_SPACE:
-        out = (struct image){im.channels_first, im.height * b, im.width * b, im.channels / (b * b)};
+        out = (struct image){im.channels_first, grown(im.height, b), grown(im.width, b), im.channels / (b * b)};
         if (im.channels % (b * b) != 0)
             return layer_shape_fail(s, "The channels do not make blocks");
         break;
     case PATCH_SPACE_TO_DEPTH:
-        out = (struct image){im.channels_first, im.height / b, im.width / b, im.channels * b * b};
-        if (im.height % b != 0 || im.width % b != 0)
+        out = (struct image){im.channels_first, folded(im.height, b), folded(im.width, b), im.channels * b * b};
+        if ((im.height > 0 && im.height % b != 0) || (im.width > 0 && im.width % b != 0))
             return layer_shape_fail(s, "The image does not divide into blocks");
         break;
     default:
@@ -176,20 +189,43 @@ static struct lowered reshape(struct lowering *l, const struct keras_call *call,
     return lower_reshape(l, call, x, rank, sizes, from);
 }
 
-/* In (batch, height, width, channels): the blocks become axes, which are moved and merged. */
-static struct lowered lower_blocks(struct lowering *l, const struct keras_call *call, const struct patch_config *c,
-                                   const struct image *im, struct lowered x)
+/* (batch, channels, height, width): channels that count as (rows, columns) become (columns, rows). */
+static struct lowered turn_channels(struct lowering *l, const struct keras_call *call, struct lowered x, int64_t rows,
+                                    int64_t columns)
 {
-    int64_t b = c->block;
-    if (c->variant == PATCH_DEPTH_TO_SPACE) {
-        int64_t channels = im->channels / (b * b);
-        x = reshape(l, call, x, 6, (int64_t[]){0, im->height, im->width, b, b, channels});
-        x = lower_transpose(l, call, x, (int[]){0, 1, 3, 2, 4, 5});
-        return reshape(l, call, x, 4, (int64_t[]){0, im->height * b, im->width * b, channels});
-    }
-    x = reshape(l, call, x, 6, (int64_t[]){0, im->height / b, b, im->width / b, b, im->channels});
-    x = lower_transpose(l, call, x, (int[]){0, 1, 3, 2, 4, 5});
-    return reshape(l, call, x, 4, (int64_t[]){0, im->height / b, im->width / b, b * b * im->channels});
+    struct shape flat = lower_shape(l, x.id), split = flat;
+    if (rows == 1 || columns == 1)
+        return x;
+    split.rank = 5;
+    split.dims[1] = rows;
+    split.dims[2] = columns;
+    split.dims[3] = flat.dims[2];
+    split.dims[4] = flat.dims[3];
+    struct torch_attr parts[] = {attr_int("dim", 1), attr_list(l, "unflattened_size", 2, (int64_t[]){rows, columns})};
+    struct torch_attr merge[] = {attr_int("start_dim", 1), attr_int("end_dim", 2)};
+    enum dtype dtype = lower_dtype(l, x.id);
+    x = lower_one(l, call, TORCH_UNFLATTEN, x, split, layout_keras(5), dtype, 2, parts);
+    x = lower_transpose(l, call, x, (int[]){0, 2, 1, 3, 4});
+    return lower_one(l, call, TORCH_FLATTEN, x, flat, layout_keras(4), dtype, 2, merge);
+}
+
+/* Of (batch, channels, height, width). TensorFlow counts the channels of a block (cell, channel), torch (channel, cell). */
+static struct lowered lower_blocks(struct lowering *l, const struct keras_call *call, const struct patch_config *c,
+                                   struct lowered x)
+{
+    bool spread = c->variant == PATCH_DEPTH_TO_SPACE;
+    int64_t b = c->block, cells = b * b;
+    struct shape shape = lower_shape(l, x.id);
+    int64_t channels = spread ? shape.dims[1] / cells : shape.dims[1];
+    if (spread)
+        x = turn_channels(l, call, x, cells, channels);
+    shape.dims[1] = spread ? channels : channels * cells;
+    for (int i = 2; i < 4; i++)
+        shape.dims[i] = spread ? grown(shape.dims[i], b) : folded(shape.dims[i], b);
+    struct torch_attr factor = attr_int(spread ? "upscale_factor" : "downscale_factor", b);
+    x = lower_one(l, call, spread ? TORCH_PIXEL_SHUFFLE : TORCH_PIXEL_UNSHUFFLE, x, shape, layout_keras(4),
+                  lower_dtype(l, x.id), 1, &factor);
+    return spread ? x : turn_channels(l, call, x, channels, cells);
 }
 
 /* F.unfold of (batch, channels, height, width). */
@@ -211,15 +247,14 @@ static int op_patch_lower(struct lowering *l, const struct keras_call *call)
 {
     const struct patch_config *c = call->layer->config;
     struct image im = image_of(call->layer, &call->inputs[0]->shape);
-    struct layout keras = layout_keras(4), first = {.rank = 4, .axes = {0, 3, 1, 2}},
-                  last = {.rank = 4, .axes = {0, 2, 3, 1}};
+    struct layout keras = layout_keras(4), first = {.rank = 4, .axes = {0, 3, 1, 2}};
     int64_t count[2];
     bool blocks = c->variant == PATCH_DEPTH_TO_SPACE || c->variant == PATCH_SPACE_TO_DEPTH;
-    struct layout wanted = im.channels_first == blocks ? (blocks ? last : first) : keras;
-    struct lowered x = lower_input_as(l, call, 0, &wanted);
+    struct layout images = im.channels_first ? keras : first;
+    struct lowered x = lower_input_as(l, call, 0, &images);
     if (blocks) {
-        x = lower_blocks(l, call, c, &im, x);
-        x.layout = wanted;
+        x = lower_blocks(l, call, c, x);
+        x.layout = images;
         lower_output(l, call, 0, x);
         return 0;
     }
@@ -229,7 +264,7 @@ static int op_patch_lower(struct lowering *l, const struct keras_call *call)
         y = reshape(l, call, y, 5, (int64_t[]){0, im.channels, taps, count[0], count[1]});
         y = lower_transpose(l, call, y, (int[]){0, 2, 1, 3, 4});
         y = reshape(l, call, y, 4, (int64_t[]){0, taps * im.channels, count[0], count[1]});
-        y.layout = im.channels_first ? keras : first;
+        y.layout = images;
     }
     lower_output(l, call, 0, y);
     return y.id < 0 ? -1 : 0;

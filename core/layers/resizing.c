@@ -25,6 +25,8 @@ enum resizing_part {
 
 struct resizing_config {
     int64_t size[2];
+    bool like; /* the size is that of the second input, `times` it */
+    int64_t times[2];
     enum resizing_part part;
     enum resize_kind kind;
     bool smooth;
@@ -74,7 +76,10 @@ static void resizing_read(struct config_reader *reader, void *config, int varian
 {
     struct resizing_config *c = config;
     c->kind = RESIZE_BILINEAR;
-    if (variant == RESIZING_OPERATION) {
+    if (variant == RESIZING_LIKE) {
+        c->like = true;
+        spatial_read_sizes(reader, "times", 2, c->times, 0);
+    } else if (variant == RESIZING_OPERATION) {
         spatial_read_sizes(reader, "size", 2, c->size, 0);
     } else {
         spatial_read_sizes(reader, "height", 1, &c->size[0], 0);
@@ -83,7 +88,7 @@ static void resizing_read(struct config_reader *reader, void *config, int varian
     (void)config_data_format(reader);
     if (reader->version.major >= 3)
         config_ignore(reader, "bounding_box_format");
-    if (variant == RESIZING_PLAIN || variant == RESIZING_OPERATION)
+    if (variant == RESIZING_PLAIN || variant == RESIZING_OPERATION || variant == RESIZING_LIKE)
         read_interpolation(reader, c);
     else if (variant == RESIZING_CENTER_CROP)
         c->part = PART_CENTER;
@@ -153,10 +158,30 @@ static struct box find_box(const struct resizing_config *c, const int64_t in[2])
     return box;
 }
 
+/* The configuration with the size that the second input tells, DIM_UNKNOWN where that is not known. */
+static struct resizing_config with_size(const struct keras_layer *layer, const struct shape *like)
+{
+    struct resizing_config c = *(const struct resizing_config *)layer->config;
+    for (int i = 0; c.like && i < 2; i++) {
+        int64_t size = like->dims[spatial_axis(layer) + i];
+        if (size < 0 || __builtin_mul_overflow(size, c.times[i], &c.size[i]))
+            c.size[i] = DIM_UNKNOWN;
+    }
+    return c;
+}
+
+static int check_like(struct layer_shape *s)
+{
+    if (s->input_count != 2 || s->inputs[1].rank != 4)
+        return layer_shape_fail(s, "An image is resized to the size of something that is no image");
+    s->input_count = 1; /* the other one is looked at for its size only */
+    return 0;
+}
+
 static int resizing_shape(struct layer_shape *s)
 {
-    const struct resizing_config *c = s->config;
-    if (spatial_check_input(s, 2) < 0)
+    const struct resizing_config sized = with_size(s->layer, &s->inputs[s->input_count - 1]), *c = &sized;
+    if ((c->like && check_like(s) < 0) || spatial_check_input(s, 2) < 0)
         return -1;
     if (!dtype_is_float(s->input_dtypes[0]) && c->rounds_ints && (c->kind != RESIZE_NEAREST || c->part == PART_PADDED))
         return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype",
@@ -172,7 +197,7 @@ static int resizing_shape(struct layer_shape *s)
         in[i] = s->inputs[0].dims[spatial_axis(s->layer) + i];
         if (c->part != PART_ALL && layer_known_dim(s, spatial_axis(s->layer) + i, &in[i]) < 0)
             return -1;
-        if (in[i] == 0 || in[i] > WINDOW_MAX_SETTING)
+        if (in[i] == 0 || in[i] > WINDOW_MAX_SETTING || c->size[i] == 0 || c->size[i] > WINDOW_MAX_SETTING)
             return layer_shape_fail(s, "An image of this size cannot be resized");
     }
     if (c->unsure && (in[0] > in[1]) != ((double)in[0] / (double)in[1] > (double)c->size[0] / (double)c->size[1]))
@@ -233,7 +258,8 @@ static int resizing_reference(const struct layer_run *run)
     struct channels_last cl;
     if (channels_last_begin(run, &cl) < 0)
         return -1;
-    return channels_last_end(&cl, resize_batch(run->config, &cl));
+    const struct resizing_config c = with_size(run->layer, &run->inputs[run->input_count - 1]->shape);
+    return channels_last_end(&cl, resize_batch(&c, &cl));
 }
 
 /* ---- torch ---- */
@@ -264,6 +290,11 @@ static struct lowered lower_box(struct lowering *l, const struct keras_call *cal
     return lower_pad(l, call, x, border, border, c->fill_value);
 }
 
+static const char *interpolation_text(const struct resizing_config *c)
+{
+    return c->kind == RESIZE_NEAREST ? "nearest-exact" : interpolation_names[c->kind];
+}
+
 /* F.interpolate where it computes the same, else the helper that multiplies by matrices. */
 static struct lowered lower_resize(struct lowering *l, const struct keras_call *call, struct lowered x,
                                    const struct box *box)
@@ -271,8 +302,8 @@ static struct lowered lower_resize(struct lowering *l, const struct keras_call *
     const struct resizing_config *c = call->layer->config;
     struct shape shape = lower_shape(l, x.id);
     bool plain = is_plain(c);
-    const char *name = c->kind == RESIZE_NEAREST ? "nearest-exact" : interpolation_names[c->kind];
-    struct torch_attr attrs[] = {attr_list(l, "size", 2, box->to), attr_text(plain ? "mode" : "method", name),
+    struct torch_attr attrs[] = {attr_list(l, "size", 2, box->to),
+                                 attr_text(plain ? "mode" : "method", interpolation_text(c)),
                                  attr_bool("antialias", c->smooth)};
     shape.dims[2] = box->to[0];
     shape.dims[3] = box->to[1];
@@ -281,9 +312,39 @@ static struct lowered lower_resize(struct lowering *l, const struct keras_call *
     return x;
 }
 
+static int resizing_lower_like(struct lowering *l, const struct keras_call *call)
+{
+    const struct resizing_config *c = call->layer->config;
+    struct layout images = layout_spatial(call->layer, 4);
+    struct lowered x = spatial_input(l, call, 2), like = lower_input_as(l, call, 1, &images);
+    if (x.id < 0 || like.id < 0)
+        return -1;
+    x = lower_float(l, call, x);
+    const struct resizing_config sized = with_size(call->layer, &call->inputs[1]->shape);
+    struct shape shape = lower_shape(l, x.id);
+    shape.dims[2] = sized.size[0];
+    shape.dims[3] = sized.size[1];
+    bool plain = is_plain(c);
+    struct torch_attr attrs[] = {attr_list(l, "times", 2, c->times),
+                                 attr_text(plain ? "mode" : "method", interpolation_text(c)),
+                                 attr_bool("antialias", c->smooth)};
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = plain ? TORCH_INTERPOLATE_LIKE : TORCH_RESIZE_LIKE,
+                                          .input_count = 2,
+                                          .inputs = (const int[]){x.id, like.id},
+                                          .attr_count = plain ? 2 : 3,
+                                          .attrs = attrs,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
+    lower_output(l, call, 0, x);
+    return x.id < 0 ? -1 : 0;
+}
+
 static int resizing_lower(struct lowering *l, const struct keras_call *call)
 {
     const struct resizing_config *c = call->layer->config;
+    if (c->like)
+        return resizing_lower_like(l, call);
     struct lowered x = spatial_input(l, call, 2);
     if (x.id < 0)
         return -1;

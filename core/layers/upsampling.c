@@ -18,6 +18,7 @@ struct upsampling_config {
     int64_t factor[WINDOW_MAX_RANK];
     bool resample; /* else: repeat */
     enum resize_kind kind;
+    const char *method; /* the name of kind */
 };
 
 /* "area" means repetition when the factors are whole. */
@@ -46,6 +47,7 @@ static void read_interpolation(struct config_reader *reader, struct upsampling_c
     const struct interpolation *i = &interpolations[config_choice(reader, "interpolation", choices, 0)];
     c->resample = i->resample;
     c->kind = old ? RESIZE_BILINEAR_LEGACY : i->kind;
+    c->method = i->name;
     if (c->kind == RESIZE_BICUBIC && !reader->version.tensorflow)
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "interpolation",
                       "Backends other than TensorFlow interpolate \"bicubic\" in other ways, which is not supported");
@@ -61,7 +63,7 @@ static void upsampling_read(struct config_reader *reader, void *config, int vari
         read_interpolation(reader, c);
 }
 
-/* torch has no module for these: they are products with matrices, whose sizes must be known. */
+/* torch has no module for these: they are products with matrices. */
 static bool uses_matrices(const struct upsampling_config *c)
 {
     return c->resample && c->kind != RESIZE_BILINEAR;
@@ -77,7 +79,8 @@ static int upsampling_shape(struct layer_shape *s)
     const int64_t *in = s->inputs[0].dims + first;
     for (int i = 0; i < c->rank; i++) {
         int64_t known;
-        if (uses_matrices(c) && layer_known_dim(s, first + i, &known) < 0)
+        /* The helper that makes matrices while the model runs has no old samples at the corners. */
+        if (c->kind == RESIZE_BILINEAR_LEGACY && layer_known_dim(s, first + i, &known) < 0)
             return -1;
         sizes[i] = in[i] == DIM_UNKNOWN ? DIM_UNKNOWN : in[i] * c->factor[i];
         if (uses_matrices(c) && sizes[i] > max_matrix / (in[i] > 0 ? in[i] : 1))
@@ -212,13 +215,37 @@ static struct lowered lower_resample(struct lowering *l, const struct keras_call
     return x;
 }
 
+/* The helper that makes the matrices while the model runs, for images of any size. */
+static struct lowered lower_resize(struct lowering *l, const struct keras_call *call, struct lowered x)
+{
+    const struct upsampling_config *c = call->layer->config;
+    struct shape shape = lower_shape(l, x.id);
+    struct torch_attr attrs[] = {attr_list(l, "times", 2, c->factor), attr_text("method", c->method)};
+    for (int i = 0; i < 2; i++)
+        if (shape.dims[2 + i] != DIM_UNKNOWN)
+            shape.dims[2 + i] *= c->factor[i];
+    x.id = lower_node(l, call,
+                      &(struct node_spec){.op = TORCH_RESIZE_LIKE,
+                                          .input_count = 2,
+                                          .inputs = (const int[]){x.id, x.id},
+                                          .attr_count = 2,
+                                          .attrs = attrs,
+                                          .shape = shape,
+                                          .dtype = DTYPE_F32});
+    return x;
+}
+
 static int upsampling_lower(struct lowering *l, const struct keras_call *call)
 {
     const struct upsampling_config *c = call->layer->config;
     struct lowered x = spatial_input(l, call, c->rank);
     if (x.id < 0)
         return -1;
-    if (uses_matrices(c)) {
+    struct shape in = lower_shape(l, x.id);
+    bool sized = in.dims[2] != DIM_UNKNOWN && (c->rank < 2 || in.dims[3] != DIM_UNKNOWN);
+    if (uses_matrices(c) && !sized) {
+        x = lower_resize(l, call, x);
+    } else if (uses_matrices(c)) {
         for (int i = 0; i < c->rank && x.id >= 0; i++)
             x = lower_resample(l, call, x, i);
     } else if (c->resample || nearest_is_repetition(c)) {

@@ -236,6 +236,7 @@ enum residual_variant {
 enum resizing_variant {
     RESIZING_PLAIN,
     RESIZING_OPERATION, /* Resize of a Keras 3 graph */
+    RESIZING_LIKE,      /* to the size of another image, a second input */
     RESIZING_CENTER_CROP,
     RESIZING_RANDOM_CROP,
 };

@@ -37,6 +37,8 @@ static bool input_count_fits(const struct torch_node *node)
     case TORCH_TAKE:
     case TORCH_STFT_MAGNITUDE:
     case TORCH_UNFLATTEN_LIKE:
+    case TORCH_INTERPOLATE_LIKE:
+    case TORCH_RESIZE_LIKE:
     case TORCH_MATMUL:
     case TORCH_EINSUM:
     case TORCH_MAXIMUM:

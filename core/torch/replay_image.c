@@ -72,16 +72,25 @@ static float *resize_matrix(const char *method, bool smooth, int64_t in, int64_t
     return matrix;
 }
 
-int replay_RESIZE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+int replay_like_size(const struct replay_call *call, int64_t size[2], struct h5pt_error *err)
+{
+    const struct shape *like = &call->inputs[1]->shape;
+    int64_t times[2];
+    if (replay_ints(call, "times", 2, 1, 1, times, err) != 0)
+        return -1;
+    for (int i = 0; i < 2; i++)
+        if (like->rank != 4 || __builtin_mul_overflow(like->dims[2 + i], times[i], &size[i]) || size[i] < 1)
+            return replay_mismatch(call, err, "there is no image of that size");
+    return 0;
+}
+
+static int resize(const struct replay_call *call, const int64_t size[2], struct tensor **ret, struct h5pt_error *err)
 {
     const struct tensor *x = call->inputs[0];
     const char *method = torch_attr_text(call->node, "method");
     bool smooth = replay_bool(call, "antialias", false);
-    int64_t size[2];
     if (x->shape.rank != 4 || !method || x->shape.dims[2] < 1 || x->shape.dims[3] < 1)
         return replay_mismatch(call, err, "it takes images and a method");
-    if (replay_ints(call, "size", 2, 1, 1, size, err) != 0)
-        return -1;
     int64_t height = x->shape.dims[2], width = x->shape.dims[3];
     struct shape shape = x->shape;
     shape.dims[2] = size[0];
@@ -123,6 +132,62 @@ int replay_RESIZE(const struct replay_call *call, struct tensor **ret, struct h5
     }
     *ret = y;
     return 0;
+}
+
+int replay_RESIZE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    int64_t size[2];
+    return replay_ints(call, "size", 2, 1, 1, size, err) == 0 ? resize(call, size, ret, err) : -1;
+}
+
+int replay_RESIZE_LIKE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    int64_t size[2];
+    return replay_like_size(call, size, err) == 0 ? resize(call, size, ret, err) : -1;
+}
+
+/* ---- pixel_shuffle ---- */
+
+/* The channels of a cell become a block of r x r cells, or the other way round (`fold`). */
+static int shuffle(const struct replay_call *call, const char *factor, bool fold, struct tensor **ret,
+                   struct h5pt_error *err)
+{
+    const struct tensor *x = call->inputs[0];
+    int64_t r;
+    if (replay_ints(call, factor, 1, 1, 1, &r, err) != 0)
+        return -1;
+    if (x->shape.rank != 4 || r > 4096 || x->shape.dims[1] % (fold ? 1 : r * r) != 0 ||
+        x->shape.dims[2] % (fold ? r : 1) != 0 || x->shape.dims[3] % (fold ? r : 1) != 0)
+        return replay_mismatch(call, err, "it does not divide into blocks");
+    struct shape large = x->shape, deep = x->shape;
+    struct shape *other = fold ? &deep : &large;
+    other->dims[1] = fold ? x->shape.dims[1] * r * r : x->shape.dims[1] / (r * r);
+    other->dims[2] = fold ? x->shape.dims[2] / r : x->shape.dims[2] * r;
+    other->dims[3] = fold ? x->shape.dims[3] / r : x->shape.dims[3] * r;
+    struct tensor *y = replay_new(other, x->dtype, err);
+    if (!y)
+        return -1;
+    int64_t at = 0;
+    for (int64_t n = 0; n < large.dims[0]; n++)
+        for (int64_t c = 0; c < large.dims[1]; c++)
+            for (int64_t i = 0; i < large.dims[2]; i++)
+                for (int64_t j = 0; j < large.dims[3]; j++, at++) {
+                    int64_t channel = c * r * r + i % r * r + j % r;
+                    int64_t cell = ((n * deep.dims[1] + channel) * deep.dims[2] + i / r) * deep.dims[3] + j / r;
+                    y->data[fold ? cell : at] = x->data[fold ? at : cell];
+                }
+    *ret = y;
+    return 0;
+}
+
+int replay_PIXEL_SHUFFLE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return shuffle(call, "upscale_factor", false, ret, err);
+}
+
+int replay_PIXEL_UNSHUFFLE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return shuffle(call, "downscale_factor", true, ret, err);
 }
 
 /* ---- auto_contrast ---- */

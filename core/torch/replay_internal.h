@@ -25,6 +25,8 @@ int replay_view(const struct tensor *tensor, const struct shape *shape, struct t
 int64_t replay_int(const struct replay_call *call, const char *name, int64_t fallback);
 double replay_float(const struct replay_call *call, const char *name, double fallback);
 bool replay_bool(const struct replay_call *call, const char *name, bool fallback);
+/* Height and width that an operation takes from its second input, an image, each so many `times`. */
+int replay_like_size(const struct replay_call *call, int64_t size[2], struct h5pt_error *err);
 /* INT for all of `count` dims, or INTS with exactly `count` elements, each in minimum..2^31; absent: `fallback`. */
 int replay_ints(const struct replay_call *call, const char *name, int count, int64_t minimum, int64_t fallback,
                 int64_t *ret, struct h5pt_error *err);

@@ -62,13 +62,16 @@ static void bilinear_plane(const struct interpolation *p, const float *in, float
     }
 }
 
-/* The sizes that `size` or `scale_factor` ask for. */
+/* The sizes that `size`, `scale_factor` or another image ask for. */
 static int output_sizes(const struct replay_call *call, int rank, struct interpolation *p, struct shape *shape,
                         struct h5pt_error *err)
 {
     int64_t asked[3] = {1, 1, 1};
-    bool sized = torch_attr(call->node, "size") != NULL;
-    if (replay_ints(call, sized ? "size" : "scale_factor", rank, 1, 1, asked, err) != 0)
+    bool like = call->node->op == TORCH_INTERPOLATE_LIKE, sized = like || torch_attr(call->node, "size");
+    if (like && rank != 2)
+        return replay_mismatch(call, err, "it takes images");
+    if ((like ? replay_like_size(call, asked, err)
+              : replay_ints(call, sized ? "size" : "scale_factor", rank, 1, 1, asked, err)) != 0)
         return -1;
     for (int i = 0; i < rank; i++) {
         int64_t in = shape->dims[2 + i], out = asked[i];
@@ -106,4 +109,9 @@ int replay_INTERPOLATE(const struct replay_call *call, struct tensor **ret, stru
         (bilinear ? bilinear_plane : nearest_plane)(&p, in, out);
     *ret = y;
     return 0;
+}
+
+int replay_INTERPOLATE_LIKE(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return replay_INTERPOLATE(call, ret, err);
 }

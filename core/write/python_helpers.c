@@ -77,46 +77,6 @@ static const struct {
      "    \"\"\"The index of each number among tokens, which ascend; of the others first_oov + x % num_oov.\"\"\"\n"
      "    place = torch.searchsorted(tokens, x.contiguous()).clamp(max=tokens.numel() - 1)\n"
      "    return torch.where(tokens[place] == x, indices[place], first_oov + x.remainder(num_oov))\n"},
-    {TORCH_RESIZE,
-     "\n"
-     "\n"
-     "def resize_weights(old: int, new: int, method: str, antialias: bool) -> torch.Tensor:\n"
-     "    \"\"\"How much of each of the old cells of an axis (columns) is in each of the new ones (rows).\"\"\"\n"
-     "    cells = torch.arange(old, dtype=torch.float32)\n"
-     "    places = torch.arange(new, dtype=torch.float32)[:, None]\n"
-     "    step = torch.tensor(float(old)) / torch.tensor(float(new))\n"
-     "    if method == \"area\":\n"
-     "        low, high = places * step, (places + 1) * step\n"
-     "        return (torch.minimum(cells + 1, high) - torch.maximum(cells, low)).clamp(min=0) / step\n"
-     "    if method == \"bicubic\" and not antialias:  # TensorFlow looks its weights up, 1024 to a cell\n"
-     "        at = (places + 0.5) * step - 0.5\n"
-     "        at = at.floor() + ((at - at.floor()) * 1024).round() / 1024 + 0.5\n"
-     "    else:\n"
-     "        at = (places + 0.5) * (1.0 / (torch.tensor(float(new)) / torch.tensor(float(old))))\n"
-     "    x = (cells + 0.5 - at).abs()\n"
-     "    if antialias:\n"
-     "        x = x / step.clamp(min=1)\n"
-     "    if method == \"bilinear\":\n"
-     "        radius, y = 1.0, 1 - x\n"
-     "    elif method == \"bicubic\":\n"
-     "        radius, y = 2.0, torch.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2)\n"
-     "    elif method == \"mitchellcubic\":\n"
-     "        near = (7 / 6 * x - 2) * x * x + 8 / 9\n"
-     "        radius, y = 2.0, torch.where(x < 1, near, ((2 - 7 / 18 * x) * x - 10 / 3) * x + 16 / 9)\n"
-     "    elif method == \"gaussian\":\n"
-     "        radius, y = 1.5, (-2 * x * x).exp()\n"
-     "    else:\n"
-     "        radius = 3.0 if method == \"lanczos3\" else 5.0\n"
-     "        y = torch.sinc(x) * torch.sinc(x / radius)\n"
-     "    y = torch.where(x < radius, y, 0.0)\n"
-     "    return y / y.sum(1, keepdim=True)\n"
-     "\n"
-     "\n"
-     "def resize(x: torch.Tensor, size, method: str, antialias: bool = False) -> torch.Tensor:\n"
-     "    \"\"\"tf.image.resize; F.interpolate has other cubic kernels and treats the borders in another way.\"\"\"\n"
-     "    rows = resize_weights(x.shape[2], size[0], method, antialias).to(x)\n"
-     "    columns = resize_weights(x.shape[3], size[1], method, antialias).to(x)\n"
-     "    return rows @ x @ columns.T\n"},
     {TORCH_AUTO_CONTRAST,
      "\n"
      "\n"
@@ -127,6 +87,36 @@ static const struct {
      "    scale = 255 / (y.amax(dim, keepdim=True) - least)\n"
      "    y = (y * scale - least * scale).clamp(0, 255) / 255 * (high - low) + low\n"
      "    return torch.where(y.isnan(), x, y)\n"},
+    {TORCH_CLAHE,
+     "\n"
+     "\n"
+     "def clahe(x: torch.Tensor, grid, clip_limit: float, low: float = 0.0, high: float = 255.0) -> torch.Tensor:\n"
+     "    \"\"\"Equalises each of grid x grid tiles by its histogram and blends the tiles, as Keras does it.\"\"\"\n"
+     "    size = x.shape[2:]\n"
+     "    tile = [-(-n // g) for n, g in zip(size, grid)]\n"
+     "    rows, columns = (torch.arange(t * g, device=x.device) for t, g in zip(tile, grid))\n"
+     "    mirror = [torch.where(at < n, at, 2 * n - 1 - at) for at, n in zip((rows, columns), size)]\n"
+     "    pixels = ((x - low) / (high - low) * 255)[:, :, mirror[0]][..., mirror[1]].clamp(0, 255).long()\n"
+     "    tiles = pixels.unflatten(3, (grid[1], tile[1])).unflatten(2, (grid[0], tile[0])).transpose(3, 4).flatten(4)\n"
+     "    counts = x.new_zeros(*tiles.shape[:4], 256).scatter_add(4, tiles, torch.ones_like(tiles, dtype=x.dtype))\n"
+     "    if clip_limit > 0:\n"
+     "        kept = counts.clamp(max=clip_limit * (tile[0] * tile[1]) / 256)\n"
+     "        counts = kept + (counts - kept).sum(4, keepdim=True) / 256\n"
+     "    sums = counts.cumsum(4)\n"
+     "    rest = tile[0] * tile[1] - sums[..., :1]\n"
+     "    tables = ((sums - sums[..., :1]) * 255 / torch.where(rest == 0, 1.0, rest)).clamp(0, 255).flatten(2)\n"
+     "    places = [(at[:n] - t / 2) / t for at, n, t in zip((rows, columns), size, tile)]\n"
+     "    down, right = places[0].sub(places[0].floor())[:, None], places[1].sub(places[1].floor())\n"
+     "    pixels = pixels[:, :, : size[0], : size[1]]\n"
+     "\n"
+     "    def look_up(below: int, beside: int) -> torch.Tensor:\n"
+     "        row = (places[0].floor().long() + below).clamp(0, grid[0] - 1)[:, None]\n"
+     "        column = (places[1].floor().long() + beside).clamp(0, grid[1] - 1)\n"
+     "        return tables.gather(2, ((row * grid[1] + column) * 256 + pixels).flatten(2)).view_as(pixels)\n"
+     "\n"
+     "    top = look_up(0, 0) * (1 - right) + look_up(0, 1) * right\n"
+     "    bottom = look_up(1, 0) * (1 - right) + look_up(1, 1) * right\n"
+     "    return (top * (1 - down) + bottom * down) / 255 * (high - low) + low\n"},
     {TORCH_STFT_MAGNITUDE,
      "\n"
      "\n"
@@ -148,6 +138,47 @@ static const char pad_same_text
          "        pad += [total // 2, total - total // 2]\n"
          "    return F.pad(x, pad, value=value)\n";
 
+static const char resize_text[] =
+    "\n"
+    "\n"
+    "def resize_weights(old: int, new: int, method: str, antialias: bool) -> torch.Tensor:\n"
+    "    \"\"\"How much of each of the old cells of an axis (columns) is in each of the new ones (rows).\"\"\"\n"
+    "    cells = torch.arange(old, dtype=torch.float32)\n"
+    "    places = torch.arange(new, dtype=torch.float32)[:, None]\n"
+    "    step = torch.tensor(float(old)) / torch.tensor(float(new))\n"
+    "    if method == \"area\":\n"
+    "        low, high = places * step, (places + 1) * step\n"
+    "        return (torch.minimum(cells + 1, high) - torch.maximum(cells, low)).clamp(min=0) / step\n"
+    "    if method == \"bicubic\" and not antialias:  # TensorFlow looks its weights up, 1024 to a cell\n"
+    "        at = (places + 0.5) * step - 0.5\n"
+    "        at = at.floor() + ((at - at.floor()) * 1024).round() / 1024 + 0.5\n"
+    "    else:\n"
+    "        at = (places + 0.5) * (1.0 / (torch.tensor(float(new)) / torch.tensor(float(old))))\n"
+    "    x = (cells + 0.5 - at).abs()\n"
+    "    if antialias:\n"
+    "        x = x / step.clamp(min=1)\n"
+    "    if method == \"bilinear\":\n"
+    "        radius, y = 1.0, 1 - x\n"
+    "    elif method == \"bicubic\":\n"
+    "        radius, y = 2.0, torch.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2)\n"
+    "    elif method == \"mitchellcubic\":\n"
+    "        near = (7 / 6 * x - 2) * x * x + 8 / 9\n"
+    "        radius, y = 2.0, torch.where(x < 1, near, ((2 - 7 / 18 * x) * x - 10 / 3) * x + 16 / 9)\n"
+    "    elif method == \"gaussian\":\n"
+    "        radius, y = 1.5, (-2 * x * x).exp()\n"
+    "    else:\n"
+    "        radius = 3.0 if method == \"lanczos3\" else 5.0\n"
+    "        y = torch.sinc(x) * torch.sinc(x / radius)\n"
+    "    y = torch.where(x < radius, y, 0.0)\n"
+    "    return y / y.sum(1, keepdim=True)\n"
+    "\n"
+    "\n"
+    "def resize(x: torch.Tensor, size, method: str, antialias: bool = False) -> torch.Tensor:\n"
+    "    \"\"\"tf.image.resize; F.interpolate has other cubic kernels and treats the borders in another way.\"\"\"\n"
+    "    rows = resize_weights(x.shape[2], size[0], method, antialias).to(x)\n"
+    "    columns = resize_weights(x.shape[3], size[1], method, antialias).to(x)\n"
+    "    return rows @ x @ columns.T\n";
+
 bool python_uses(const struct torch_graph *g, enum torch_op op)
 {
     for (int i = 0; i < g->node_count; i++)
@@ -160,6 +191,8 @@ void python_add_helpers(const struct torch_graph *graph, struct strbuf *out)
 {
     if (python_uses(graph, TORCH_PAD_SAME) || python_uses(graph, TORCH_AVG_POOL_SAME))
         strbuf_add(out, pad_same_text);
+    if (python_uses(graph, TORCH_RESIZE) || python_uses(graph, TORCH_RESIZE_LIKE))
+        strbuf_add(out, resize_text);
     for (size_t i = 0; i < sizeof helpers / sizeof *helpers; i++)
         if (python_uses(graph, helpers[i].op))
             strbuf_add(out, helpers[i].text);

@@ -188,6 +188,25 @@ static void add_with_number(struct strbuf *out, const struct python_printer *p, 
         add_value(out, value, "");
 }
 
+/* F.interpolate(x, size=like.shape[2:], …), resize(x, (2 * like.shape[2], like.shape[3]), …) */
+static void add_like(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    const int64_t *times = torch_attr(node, "times")->ints.v;
+    const char *like = operand(p, node, 1);
+    strbuf_addf(out, "%s(%s, %s", torch_op_info(node->op)->callee, operand(p, node, 0),
+                node->op == TORCH_INTERPOLATE_LIKE ? "size=" : "");
+    if (times[0] == 1 && times[1] == 1)
+        strbuf_addf(out, "%s.shape[2:]", like);
+    for (int i = 0; i < 2 && (times[0] != 1 || times[1] != 1); i++) {
+        strbuf_add(out, i ? ", " : "(");
+        if (times[i] != 1)
+            strbuf_addf(out, "%lld * ", (long long)times[i]);
+        strbuf_addf(out, "%s.shape[%d]%s", like, 2 + i, i ? ")" : "");
+    }
+    add_attributes(out, node, "", false);
+    strbuf_add(out, ")");
+}
+
 static void add_special(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
 {
     const struct torch_op_info *info = torch_op_info(node->op);
@@ -198,6 +217,8 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
         add_operand(out, p, node, 0);
         strbuf_addf(out, ".unflatten(0, %s.shape[:2])", operand(p, node, 1));
         break;
+    case TORCH_INTERPOLATE_LIKE:
+    case TORCH_RESIZE_LIKE: add_like(out, p, node); break;
     case TORCH_SELECT: add_select(out, p, node); break;
     case TORCH_INDEX_SELECT: /* x[:, :, indices] */
         add_operand(out, p, node, 0);

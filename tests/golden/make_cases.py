@@ -496,6 +496,42 @@ def make(name, seed, out):
     save(os.path.join(out, FLAVOUR, "made", name), model, inputs, outputs, **meta)
 
 
+@case("clahe", only="keras3", notes="histogram equalisation: tiles that do not divide the image, other ranges, no limit, channels_first")
+def clahe():
+    image = keras.Input((11, 14, 2))
+    first = keras.Input((3, 8, 6))
+    layer = layers.ContrastLimitedAdaptiveHistogramEqualization
+    outputs = [
+        layer((0, 1), clip_limit=1.5, tile_grid_size=(3, 4))(image),
+        layer((-1, 1), clip_limit=0.0, tile_grid_size=(2, 1))(image),
+        layer((0, 255), tile_grid_size=(4, 2), data_format="channels_first")(first),
+    ]
+    rng = np.random.default_rng(5)
+    return keras.Model([image, first], outputs), [
+        rng.uniform(-0.2, 1.2, (2, 11, 14, 2)).astype("float32"),
+        rng.uniform(0, 255, (2, 3, 8, 6)).astype("float32"),
+    ]
+
+
+@case("resize_like", only="tfkeras", notes="images of free size brought to the size of others, times a number, with every method")
+def resize_like():
+    image = keras.Input((None, None, 2))
+    deep = layers.Conv2D(3, 3, strides=2, padding="same")(image)
+    outputs = [tf.image.resize(deep, tf.shape(image)[1:3], method) for method in ("bilinear", "nearest", "bicubic", "lanczos3")]
+    outputs.append(tf.image.resize(image, tf.shape(deep)[1:3] * 3))
+    outputs.append(tf.image.resize(deep, (2 * tf.shape(deep)[1], tf.shape(deep)[2])))
+    return keras.Model(image, outputs), [np.random.default_rng(3).normal(0, 1, (2, 7, 10, 2)).astype("float32")]
+
+
+@case("blocks_free_size", only="tfkeras", notes="depth_to_space and space_to_depth of images of free size, and of one channel")
+def blocks_free_size():
+    image = keras.Input((None, None, 1))
+    deep = tf.nn.space_to_depth(image, 2)
+    wide = layers.Conv2D(12, 3, padding="same")(deep)
+    outputs = [tf.nn.depth_to_space(deep, 2), tf.nn.depth_to_space(wide, 2), tf.nn.space_to_depth(tf.nn.depth_to_space(wide, 2), 2)]
+    return keras.Model(image, outputs), [np.random.default_rng(4).normal(0, 1, (2, 6, 8, 1)).astype("float32")]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", default=os.path.join(HERE, "cases"))

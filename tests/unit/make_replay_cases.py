@@ -119,6 +119,9 @@ def special(op, x, attrs):
         return find(OPS[op][2])(x[0], **attrs).indices
     if op == "SELECT":
         return x[0].select(attrs["dim"], attrs["index"])
+    if op.endswith("_LIKE") and "times" in attrs:
+        size = [n * t for n, t in zip(x[1].shape[2:], attrs["times"])]
+        return find(OPS[op][2])(x[0], size=size, **{k: v for k, v in attrs.items() if k != "times"})
     if op == "UNFLATTEN_LIKE":
         return x[0].unflatten(0, x[1].shape[:2])
     if op == "SLICE":
@@ -355,6 +358,21 @@ def shapes():
     add("INTERPOLATE", torch.arange(9.0).reshape(1, 1, 9), scale_factor=41)
     add("INTERPOLATE", rand(1, 2, 3, 2), scale_factor=2, mode="bilinear")
     add("INTERPOLATE", rand(1, 1, 3, 4), scale_factor=(3, 2), mode="bilinear")
+    for mode in ("bilinear", "nearest-exact"):
+        add("INTERPOLATE_LIKE", rand(1, 2, 3, 2), rand(1, 1, 5, 4), times=(1, 1), mode=mode)
+        add("INTERPOLATE_LIKE", rand(1, 1, 3, 2), rand(1, 3, 2, 1), times=(2, 3), mode=mode)
+    add("RESIZE_LIKE", rand(1, 2, 4, 3), rand(1, 1, 2, 3), times=(3, 2), method="bicubic")
+    add("RESIZE_LIKE", rand(1, 1, 5, 4), rand(1, 2, 3, 7), times=(1, 1), method="lanczos3", antialias=True)
+    add("CLAHE", rand(1, 2, 8, 8, low=0.0, high=255.0), grid=(2, 4), clip_limit=4.0)
+    add("CLAHE", rand(2, 1, 7, 9, low=-0.2, high=1.3), grid=(3, 2), clip_limit=1.5, high=1.0)
+    add("CLAHE", rand(1, 1, 5, 6, low=-1.0, high=1.0), grid=(1, 2), clip_limit=0.0, low=-1.0, high=1.0)
+    add("CLAHE", rand(1, 1, 2, 9), grid=(8, 8), clip_limit=4.0, refused=True)
+    add("PIXEL_SHUFFLE", rand(2, 8, 2, 3), upscale_factor=2)
+    add("PIXEL_SHUFFLE", rand(1, 9, 1, 2), upscale_factor=3)
+    add("PIXEL_SHUFFLE", rand(1, 6, 1, 2), upscale_factor=2, refused=True)
+    add("PIXEL_UNSHUFFLE", rand(2, 2, 4, 6), downscale_factor=2)
+    add("PIXEL_UNSHUFFLE", rand(1, 1, 3, 6), downscale_factor=3)
+    add("PIXEL_UNSHUFFLE", rand(1, 1, 3, 4), downscale_factor=2, refused=True)
     for dtype in ("int64", "int32", "bool", "float32"):
         add("CAST", torch.tensor([-1.7, -0.2, 0.0, 0.9, 2.5]), dtype=dtype)
     add("CAST", torch.tensor([0, 3]), dtype="float32")
