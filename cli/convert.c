@@ -99,9 +99,8 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
         case OPTION_ARCHITECTURE: ret->architecture = optarg; break;
         case OPTION_WEIGHTS_ONLY: ret->request.weights_only = true; break;
         case OPTION_BACKEND:
-            if (strcmp(optarg, "tensorflow") != 0 && strcmp(optarg, "theano") != 0)
-                return cli_usage(argv[0], "--backend takes tensorflow or theano");
-            ret->request.backend = optarg;
+            if (convert_parse_backend(optarg, &ret->request.backend, &err) < 0)
+                return cli_usage(argv[0], "--backend: %s", err.message);
             break;
         case OPTION_FORMATS:
             if (convert_parse_formats(optarg, &ret->request.formats, &err) < 0)
@@ -120,9 +119,7 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
     }
     if (ret->help)
         return 0;
-    if (ret->architecture && ret->request.weights_only)
-        return cli_usage(argv[0], "--weights-only takes no architecture");
-    if (ret->reference && (ret->request.weights_only || !writes))
+    if (ret->reference && !writes)
         return cli_usage(argv[0], "--reference needs a model that is converted");
     if (optind + 1 != argc)
         return cli_usage(argv[0], "one model file is needed");
@@ -170,29 +167,17 @@ static int open_files(struct arguments *a, struct h5pt_error *err)
     return 0;
 }
 
-enum { MAX_ARCHITECTURE = 64 << 20 };
-
 /* The architecture file as text, owned by the caller; NULL with an error. */
 static char *read_architecture(const char *path, struct h5pt_error *err)
 {
-    FILE *file = fopen(path, "rb");
-    char *text = file ? malloc(MAX_ARCHITECTURE + 1) : NULL;
-    size_t n = text ? fread(text, 1, MAX_ARCHITECTURE + 1, file) : 0;
-    if (!file || (text && ferror(file)))
-        (void)h5pt_fail_errno(err, H5PT_IO, path, "The file cannot be read");
-    else if (!text)
-        (void)h5pt_fail_memory(err);
-    else if (n > MAX_ARCHITECTURE)
-        (void)h5pt_fail(err, H5PT_LIMIT_EXCEEDED, path, "The architecture is larger than %d MiB",
-                        MAX_ARCHITECTURE >> 20);
+    char *text = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        (void)h5pt_fail_errno(err, H5PT_IO, path, "The file cannot be opened");
     else
-        text[n] = '\0';
-    if (file)
-        (void)fclose(file);
-    if (err->code) {
-        free(text);
-        return NULL;
-    }
+        (void)convert_read_architecture(fd, &text, err);
+    if (fd >= 0)
+        (void)close(fd);
     return text;
 }
 

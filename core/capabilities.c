@@ -13,6 +13,7 @@ static const char *const stage_names[CONVERT_STAGE_COUNT] = {"read", "graph", "l
 static const char *const verdict_names[] = {"converted", "refused", "parity_failed"};
 static const char format_names[] = "pt py"; /* in the order of enum convert_format */
 static const char parity_names[] = "full quick off";
+static const char *const backend_names[] = {"tensorflow", "theano"};
 
 const char *convert_stage_name(enum convert_stage stage)
 {
@@ -52,6 +53,18 @@ int convert_parse_parity(const char *text, enum convert_parity *ret, struct h5pt
         return h5pt_fail(err, H5PT_USAGE, "parity", "\"%.40s\" is no parity mode; there are: %s", text, parity_names);
     *ret = (enum convert_parity)index;
     return 0;
+}
+
+int convert_parse_backend(const char *text, const char **ret, struct h5pt_error *err)
+{
+    for (size_t i = 0; i < sizeof backend_names / sizeof *backend_names; i++) {
+        if (strcmp(text, backend_names[i]) != 0)
+            continue;
+        *ret = backend_names[i];
+        return 0;
+    }
+    return h5pt_fail(err, H5PT_USAGE, "backend", "\"%.40s\" is no backend of Keras 1: it was tensorflow or theano",
+                     text);
 }
 
 /* The words of a table's text as a JSON list. */
@@ -99,10 +112,19 @@ static json_t *activation_list(void)
     return list;
 }
 
+static json_t *backend_list(void)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof backend_names / sizeof *backend_names; i++)
+        (void)json_array_append_new(list, json_string(backend_names[i]));
+    return list;
+}
+
 json_t *convert_capabilities(void)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "layers", layer_list(), "operations", operation_list(), "activations",
-                     activation_list(), "formats", word_list(format_names), "parity", word_list(parity_names));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "layers", layer_list(), "operations", operation_list(),
+                     "activations", activation_list(), "formats", word_list(format_names), "parity",
+                     word_list(parity_names), "backends", backend_list());
 }
 
 json_t *convert_version(void)

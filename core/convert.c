@@ -341,6 +341,10 @@ static int run_stages(struct conversion *c)
     bool raw = c->request->weights_only;
     if (c->request->output_dir >= 0)
         remove_artifacts(c);
+    if (raw && (c->request->architecture || c->request->reference))
+        return h5pt_fail(
+            c->err, H5PT_USAGE, "weights_only",
+            "Weights alone are taken as they are: there is no model to go with an architecture or a reference");
     if (read_source(c) < 0 || (c->source && (raw ? take_raw_weights(c) : read_graph(c)) < 0))
         return -1;
     if (!refused(c) && !raw && lower_graph(c) < 0)

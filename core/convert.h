@@ -73,8 +73,12 @@ int convert_run(const struct convert_request *request, struct convert_result *re
 /* "pt,py" into a set of formats; USAGE on an unknown name. */
 int convert_parse_formats(const char *text, unsigned *ret, struct h5pt_error *err);
 int convert_parse_parity(const char *text, enum convert_parity *ret, struct h5pt_error *err);
+int convert_parse_backend(const char *text, const char **ret, struct h5pt_error *err); /* *ret is static */
 
-/* What this build can do: {"layers": [{"class", "aliases", "versions"}], "operations": […], "activations": […], "formats": […], "parity": […]}, owned by the
+/* The text of an architecture from an open file, from its start; owned by the caller. IO, LIMIT_EXCEEDED (64 MiB). */
+int convert_read_architecture(int fd, char **ret, struct h5pt_error *err);
+
+/* What this build can do: {"layers": [{"class", "aliases", "versions"}], "operations": […], "activations": […], "formats": […], "parity": […], "backends": […]}, owned by the
  * caller; NULL without memory. */
 json_t *convert_capabilities(void);
 

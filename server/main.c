@@ -40,7 +40,7 @@ static int ask_worker(struct daemon *daemon, struct h5pt_error *err)
     struct child_result result;
     const struct child_request request = {.program = daemon->worker,
                                           .config = &daemon->config,
-                                          .input = -1,
+                                          .inputs = {-1, -1, -1},
                                           .output_dir = -1,
                                           .describe = true,
                                           .stop = -1};

@@ -85,7 +85,7 @@ static struct request *request_new(struct http *http, struct MHD_Connection *con
     request->connection = connection;
     request->url = url;
     request->method = method;
-    request->upload.fd = -1;
+    upload_init(&request->upload);
     request->started_ms = text_clock_ms();
     choose_id(request);
     return request;

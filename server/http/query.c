@@ -74,6 +74,26 @@ static int read_parity(struct reading *reading, const char *value)
     return 0;
 }
 
+static int read_backend(struct reading *reading, const char *value)
+{
+    struct job_options *options = &reading->query.options;
+    if (strlen(value) >= sizeof options->backend || !is_capability(reading->service, "backends", value, strlen(value)))
+        return h5pt_fail(reading->err, H5PT_USAGE, "backend", "backend is \"%s\", but must be tensorflow or theano",
+                         value);
+    (void)snprintf(options->backend, sizeof options->backend, "%s", value);
+    return 0;
+}
+
+static int read_weights_only(struct reading *reading, const char *value)
+{
+    bool yes = strcmp(value, "true") == 0;
+    if (!yes && strcmp(value, "false") != 0)
+        return h5pt_fail(reading->err, H5PT_USAGE, "weights_only", "weights_only is \"%s\", but must be true or false",
+                         value);
+    reading->query.options.weights_only = yes;
+    return 0;
+}
+
 static int read_wait(struct reading *reading, const char *value)
 {
     const uint64_t most = reading->service->config->max_wait;
@@ -146,6 +166,18 @@ static enum MHD_Result read_parameter(void *context, enum MHD_ValueKind kind, co
     return MHD_YES;
 }
 
+/* Weights without a model are one artifact. */
+static int check_weights_only(struct query *query, struct h5pt_error *err)
+{
+    if (!query->options.weights_only)
+        return 0;
+    if (*query->options.formats && strcmp(query->options.formats, "pt") != 0)
+        return h5pt_fail(err, H5PT_USAGE, "formats",
+                         "With weights_only there is nothing but model.pt: formats is \"%s\"", query->options.formats);
+    (void)snprintf(query->options.formats, sizeof query->options.formats, "pt");
+    return 0;
+}
+
 /* The artifact of a synchronous conversion: as asked for, among those that will be made. */
 static int choose_artifact(struct MHD_Connection *connection, struct query *query, struct h5pt_error *err)
 {
@@ -174,6 +206,8 @@ int query_read(struct MHD_Connection *connection, const struct service *service,
         .err = &failure,
     };
     (void)MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, read_parameter, &reading);
+    if (failure.code == H5PT_OK)
+        (void)check_weights_only(&reading.query, &failure);
     if (failure.code == H5PT_OK && allowed & QUERY_format)
         (void)choose_artifact(connection, &reading.query, &failure);
     if (failure.code != H5PT_OK) {

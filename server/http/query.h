@@ -27,9 +27,12 @@ enum {
 #undef QUERY
 };
 
+/* The options of a conversion. */
+enum { QUERY_CONVERSION = QUERY_formats | QUERY_parity | QUERY_backend | QUERY_weights_only };
+
 struct query {
     const struct artifact_kind *artifact; /* format; else by the Accept header */
-    struct job_options options;           /* formats, parity */
+    struct job_options options;           /* formats, parity, backend, weights_only */
     int64_t wait_ms;                      /* wait */
     unsigned states;                      /* state: a set of 1u << JOB_…; 0: all */
     size_t limit;                         /* limit */

@@ -53,13 +53,19 @@ int upload_check(struct MHD_Connection *connection, uint64_t limit, struct h5pt_
     return 0;
 }
 
-static int write_model(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err)
+/* The next bytes of a part, of which the first ones make its file. */
+static int write_part(struct upload *upload, enum files_part which, const char *bytes, size_t count,
+                      struct h5pt_error *err)
 {
+    struct upload_part *part = &upload->parts[which];
     if (count > upload->limit - upload->bytes)
         return too_large(upload->limit, err);
-    digest_add(upload->digest, bytes, count);
+    if (part->fd < 0 && files_new_part(upload->files, &upload->draft, which, &part->fd, err))
+        return -1;
+    if (which == FILES_MODEL)
+        digest_add(upload->digest, bytes, count);
     while (count) {
-        ssize_t n = write(upload->fd, bytes, count);
+        ssize_t n = write(part->fd, bytes, count);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -67,14 +73,26 @@ static int write_model(struct upload *upload, const char *bytes, size_t count, s
                                    "Keeping the upload failed");
         bytes += n;
         count -= (size_t)n;
+        part->bytes += (uint64_t)n;
         upload->bytes += (uint64_t)n;
     }
-    if (upload->bytes - upload->flushed >= FLUSH_INTERVAL) {
-        (void)sync_file_range(upload->fd, (off_t)upload->flushed, (off_t)(upload->bytes - upload->flushed),
+    if (part->bytes - part->flushed >= FLUSH_INTERVAL) {
+        (void)sync_file_range(part->fd, (off_t)part->flushed, (off_t)(part->bytes - part->flushed),
                               SYNC_FILE_RANGE_WRITE);
-        upload->flushed = upload->bytes;
+        part->flushed = part->bytes;
     }
     return 0;
+}
+
+static int unknown_field(const char *key, struct h5pt_error *err)
+{
+    char names[128] = "";
+    for (int i = 0; i < FILES_PART_COUNT; i++) {
+        size_t used = strlen(names);
+        (void)snprintf(names + used, sizeof names - used, "%s\"%s\"", i ? ", " : "",
+                       files_part_name((enum files_part)i));
+    }
+    return h5pt_fail(err, H5PT_USAGE, key, "The form has a field \"%s\"; there are: %s", key, names);
 }
 
 static enum MHD_Result take_field(void *context, enum MHD_ValueKind kind, const char *key, const char *filename,
@@ -83,21 +101,28 @@ static enum MHD_Result take_field(void *context, enum MHD_ValueKind kind, const 
 {
     struct upload *upload = context;
     (void)kind, (void)content_type, (void)transfer_encoding;
-    if (strcmp(key, "model") != 0)
-        h5pt_fail(upload->err, H5PT_USAGE, key, "The form has a field \"%s\"; it may have one field, \"model\"", key);
-    else if (offset == 0 && size && upload->model_seen)
-        h5pt_fail(upload->err, H5PT_USAGE, key, "The form has more than one field \"model\"");
-    else if (write_model(upload, data, size, upload->err) == 0) {
-        upload->model_seen = upload->model_seen || size;
+    int which = 0;
+    while (which < FILES_PART_COUNT && strcmp(key, files_part_name((enum files_part)which)) != 0)
+        which++;
+    if (which == FILES_PART_COUNT)
+        (void)unknown_field(key, upload->err);
+    else if (offset == 0 && size && upload->parts[which].fd >= 0)
+        h5pt_fail(upload->err, H5PT_USAGE, key, "The form has more than one field \"%s\"", key);
+    else if (size && write_part(upload, (enum files_part)which, data, size, upload->err) == 0 && which == FILES_MODEL)
         (void)snprintf(upload->filename, sizeof upload->filename, "%s", filename ? filename : "");
-    }
     return upload->err->code == H5PT_OK ? MHD_YES : MHD_NO;
+}
+
+void upload_init(struct upload *upload)
+{
+    *upload = (struct upload){.files = NULL};
+    for (int i = 0; i < FILES_PART_COUNT; i++)
+        upload->parts[i].fd = -1;
 }
 
 int upload_begin(struct upload *upload, struct files *files, struct MHD_Connection *connection, uint64_t limit,
                  struct h5pt_error *err)
 {
-    upload->files = files;
     upload->limit = limit;
     upload->digest = digest_new();
     if (!upload->digest)
@@ -108,13 +133,16 @@ int upload_begin(struct upload *upload, struct files *files, struct MHD_Connecti
             return h5pt_fail(err, H5PT_USAGE, "Content-Type",
                              "The form names no boundary, or one of less than two characters");
     }
-    return files_new_upload(files, &upload->draft, &upload->fd, err);
+    if (files_new_upload(files, &upload->draft, err))
+        return -1;
+    upload->files = files;
+    return 0;
 }
 
 int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err)
 {
     if (!upload->form)
-        return write_model(upload, bytes, count, err);
+        return write_part(upload, FILES_MODEL, bytes, count, err);
     upload->err = err;
     if (MHD_post_process(upload->form, bytes, count) == MHD_YES && err->code == H5PT_OK)
         return 0;
@@ -123,15 +151,15 @@ int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h
 
 /* An archive (.keras) begins with its signature; that of HDF5 is at the start, or behind a user block of 512 bytes or a power of
  * two times that. */
-static bool may_be_model(const struct upload *upload)
+static bool may_be_model(const struct upload_part *model)
 {
     static const char signature[8] = "\x89HDF\r\n\x1a\n", archive[4] = "PK\x03\x04";
     char bytes[sizeof signature];
-    if (pread(upload->fd, bytes, sizeof archive, 0) == (ssize_t)sizeof archive &&
+    if (pread(model->fd, bytes, sizeof archive, 0) == (ssize_t)sizeof archive &&
         memcmp(bytes, archive, sizeof archive) == 0)
         return true;
-    for (uint64_t at = 0; at + sizeof signature <= upload->bytes; at = at ? 2 * at : 512)
-        if (pread(upload->fd, bytes, sizeof bytes, (off_t)at) == (ssize_t)sizeof bytes &&
+    for (uint64_t at = 0; at + sizeof signature <= model->bytes; at = at ? 2 * at : 512)
+        if (pread(model->fd, bytes, sizeof bytes, (off_t)at) == (ssize_t)sizeof bytes &&
             memcmp(bytes, signature, sizeof bytes) == 0)
             return true;
     return false;
@@ -148,11 +176,11 @@ int upload_finish(struct upload *upload, struct h5pt_error *err)
         if (!complete)
             return h5pt_fail(err, H5PT_UPLOAD_INCOMPLETE, NULL, "The form ends before its last boundary");
     }
-    if (!upload->bytes)
+    if (!upload->parts[FILES_MODEL].bytes)
         return h5pt_fail(err, H5PT_UPLOAD_INCOMPLETE, NULL,
-                         "The upload is empty; send the model as the body, or as the field \"model\" of a form");
+                         "The upload holds no model; send it as the body, or as the field \"model\" of a form");
     digest_finish(upload->digest, upload->sha256);
-    if (!may_be_model(upload))
+    if (!may_be_model(&upload->parts[FILES_MODEL]))
         return h5pt_fail(
             err, H5PT_NOT_HDF5, NULL,
             "The upload has no signature of HDF5 or of an archive; send a Keras model that was saved as .h5 or .keras");
@@ -162,8 +190,7 @@ int upload_finish(struct upload *upload, struct h5pt_error *err)
 struct jobs_upload upload_hand_over(struct upload *upload)
 {
     struct jobs_upload handed = {.draft = &upload->draft,
-                                 .fd = upload->fd,
-                                 .bytes = upload->bytes,
+                                 .bytes = upload->parts[FILES_MODEL].bytes,
                                  .sha256 = upload->sha256,
                                  .filename = upload->filename};
     upload->files = NULL;
@@ -177,10 +204,12 @@ void upload_release(struct upload *upload)
     upload->form = NULL;
     digest_free(upload->digest);
     upload->digest = NULL;
-    if (upload->fd < 0)
-        return;
-    (void)close(upload->fd);
-    upload->fd = -1;
+    for (int i = 0; i < FILES_PART_COUNT; i++) {
+        if (upload->parts[i].fd >= 0)
+            (void)close(upload->parts[i].fd);
+        upload->parts[i].fd = -1;
+    }
     if (upload->files)
         files_drop_draft(upload->files, &upload->draft);
+    upload->files = NULL;
 }

@@ -20,7 +20,7 @@
 /* A report of a model with very many layers; more than this is not a report. */
 #define STATUS_LINE_MAX ((size_t)64 << 20)
 
-enum { ARGUMENT_SIZE = 32, ARGUMENT_MAX = 20 };
+enum { ARGUMENT_SIZE = 32, ARGUMENT_MAX = 24 };
 
 struct child {
     const struct child_request *request;
@@ -82,6 +82,7 @@ static void build_arguments(const struct child_request *request, struct argument
         {"--file-size", ret->text[2]},
         {"--formats", request->options ? request->options->formats : ""},
         {"--parity", request->options ? request->options->parity : ""},
+        {"--backend", request->options ? request->options->backend : ""},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (!*options[i].value)
@@ -89,10 +90,19 @@ static void build_arguments(const struct child_request *request, struct argument
         ret->list[n++] = (char *)options[i].flag;
         ret->list[n++] = (char *)options[i].value;
     }
-    if (request->dry_run)
-        ret->list[n++] = (char *)"--dry-run";
-    if (request->describe)
-        ret->list[n++] = (char *)"--describe";
+    const struct {
+        const char *flag;
+        bool set;
+    } switches[] = {
+        {"--weights-only", request->options && request->options->weights_only},
+        {"--architecture", request->inputs[FILES_ARCHITECTURE] >= 0},
+        {"--reference", request->inputs[FILES_REFERENCE] >= 0},
+        {"--dry-run", request->dry_run},
+        {"--describe", request->describe},
+    };
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
+        if (switches[i].set)
+            ret->list[n++] = (char *)switches[i].flag;
     ret->list[n] = NULL;
 }
 
@@ -103,7 +113,7 @@ static int move_up(int fd)
     return fcntl(fd, F_DUPFD_CLOEXEC, ABOVE);
 }
 
-static int spawn_with(const struct child_request *request, const int sources[6], pid_t *ret_pid)
+static int spawn_with(const struct child_request *request, const int sources[WORKER_FD_COUNT], pid_t *ret_pid)
 {
     struct arguments arguments;
     build_arguments(request, &arguments);
@@ -122,11 +132,11 @@ static int spawn_with(const struct child_request *request, const int sources[6],
         (void)posix_spawn_file_actions_destroy(&actions);
         return error;
     }
-    for (int target = 0; target < 6 && !error; target++)
+    for (int target = 0; target < WORKER_FD_COUNT && !error; target++)
         if (sources[target] >= 0)
             error = posix_spawn_file_actions_adddup2(&actions, sources[target], target);
     if (!error)
-        error = posix_spawn_file_actions_addclosefrom_np(&actions, 6);
+        error = posix_spawn_file_actions_addclosefrom_np(&actions, WORKER_FD_COUNT);
     if (!error)
         error = posix_spawnattr_setflags(&attributes,
                                          POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
@@ -145,15 +155,24 @@ static int spawn_with(const struct child_request *request, const int sources[6],
 static int spawn(const struct child_request *request, int status, int output, pid_t *ret_pid, struct h5pt_error *err)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    const int wanted[6] = {null, null, output, request->input, request->output_dir, status};
-    int sources[6];
+    const int wanted[WORKER_FD_COUNT] = {
+        null,
+        null,
+        output,
+        [WORKER_INPUT_FD] = request->inputs[FILES_MODEL],
+        [WORKER_OUTPUT_FD] = request->output_dir,
+        [WORKER_STATUS_FD] = status,
+        [WORKER_ARCHITECTURE_FD] = request->inputs[FILES_ARCHITECTURE],
+        [WORKER_REFERENCE_FD] = request->inputs[FILES_REFERENCE],
+    };
+    int sources[WORKER_FD_COUNT];
     bool moved = null >= 0;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < WORKER_FD_COUNT; i++) {
         sources[i] = wanted[i] < 0 ? -1 : move_up(wanted[i]);
         moved = moved && (wanted[i] < 0 || sources[i] >= 0);
     }
     int error = moved ? spawn_with(request, sources, ret_pid) : errno;
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < WORKER_FD_COUNT; i++)
         if (sources[i] >= 0)
             (void)close(sources[i]);
     if (null >= 0)

@@ -10,11 +10,12 @@
 #include "base/error.h"
 #include "config.h"
 #include "jobs/record.h"
+#include "store/files.h"
 
 struct child_request {
     const char *program;
-    const struct config *config; /* limits and sandbox */
-    int input, output_dir;       /* borrowed; -1: none */
+    const struct config *config;              /* limits and sandbox */
+    int inputs[FILES_PART_COUNT], output_dir; /* borrowed; -1: none */
     const struct job_options *options;
     bool dry_run, describe;
     int stop; /* an eventfd; readable: end the worker now */

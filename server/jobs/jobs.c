@@ -138,7 +138,7 @@ int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struc
         files_drop_draft(jobs->files, upload->draft);
         return h5pt_fail_memory(err);
     }
-    if (files_keep_upload(jobs->files, upload->draft, upload->fd, job->id, err)) {
+    if (files_keep_upload(jobs->files, upload->draft, job->id, err)) {
         free(job);
         return -1;
     }

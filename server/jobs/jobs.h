@@ -39,8 +39,7 @@ int jobs_check(struct jobs *jobs, struct h5pt_error *err);
 /* An upload that is complete. */
 struct jobs_upload {
     const struct files_draft *draft;
-    int fd;
-    uint64_t bytes;
+    uint64_t bytes; /* of the model */
     const char *sha256, *filename;
 };
 

@@ -53,33 +53,38 @@ void job_record_release(struct job_record *record)
 
 json_t *job_record_encode(const struct job_record *record)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s}, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}", "id",
-                     record->id, "state", job_state_name(record->state), "created", (json_int_t)record->created_ms,
-                     "started", (json_int_t)record->started_ms, "finished", (json_int_t)record->finished_ms, "attempts",
-                     record->attempts, "options", "formats", record->options.formats, "parity", record->options.parity,
-                     "model", "bytes", (json_int_t)record->bytes, "sha256", record->sha256, "filename",
-                     text_json(record->filename), "result", record->result, "error", record->error, "artifacts",
-                     record->artifacts);
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s, s:s, s:b}, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}",
+                     "id", record->id, "state", job_state_name(record->state), "created",
+                     (json_int_t)record->created_ms, "started", (json_int_t)record->started_ms, "finished",
+                     (json_int_t)record->finished_ms, "attempts", record->attempts, "options", "formats",
+                     record->options.formats, "parity", record->options.parity, "backend", record->options.backend,
+                     "weights_only", record->options.weights_only, "model", "bytes", (json_int_t)record->bytes,
+                     "sha256", record->sha256, "filename", text_json(record->filename), "result", record->result,
+                     "error", record->error, "artifacts", record->artifacts);
 }
 
 int job_record_decode(const json_t *document, struct job_record *ret, struct h5pt_error *err)
 {
     struct job_record record = {0};
-    const char *id, *state, *formats, *parity, *sha256, *filename;
+    const char *id, *state, *formats, *parity, *backend, *sha256, *filename;
+    int weights_only;
     json_int_t created, started, finished, bytes;
     json_t *result = NULL, *error = NULL, *artifacts = NULL;
     /* jansson takes the document as not const, though it changes nothing without the F flag. */
     json_t *root = json_incref((json_t *)document);
-    int failed = json_unpack(root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s}, s:{s:I, s:s, s:s}, s?o, s?o, s?o}",
-                             "id", &id, "state", &state, "created", &created, "started", &started, "finished",
-                             &finished, "attempts", &record.attempts, "options", "formats", &formats, "parity", &parity,
-                             "model", "bytes", &bytes, "sha256", &sha256, "filename", &filename, "result", &result,
-                             "error", &error, "artifacts", &artifacts) ||
+    int failed = json_unpack(
+                     root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s, s:s, s:b}, s:{s:I, s:s, s:s}, s?o, s?o, s?o}",
+                     "id", &id, "state", &state, "created", &created, "started", &started, "finished", &finished,
+                     "attempts", &record.attempts, "options", "formats", &formats, "parity", &parity, "backend",
+                     &backend, "weights_only", &weights_only, "model", "bytes", &bytes, "sha256", &sha256, "filename",
+                     &filename, "result", &result, "error", &error, "artifacts", &artifacts) ||
                  !job_state_from_name(state, &record.state);
     if (!failed) {
         (void)snprintf(record.id, sizeof record.id, "%s", id);
         (void)snprintf(record.options.formats, sizeof record.options.formats, "%s", formats);
         (void)snprintf(record.options.parity, sizeof record.options.parity, "%s", parity);
+        (void)snprintf(record.options.backend, sizeof record.options.backend, "%s", backend);
+        record.options.weights_only = weights_only != 0;
         (void)snprintf(record.sha256, sizeof record.sha256, "%s", sha256);
         (void)snprintf(record.filename, sizeof record.filename, "%s", filename);
         record.created_ms = created;

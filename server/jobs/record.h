@@ -25,6 +25,8 @@ bool job_state_finished(enum job_state state);
 struct job_options {
     char formats[64]; /* "pt,py" */
     char parity[16];  /* "full" */
+    char backend[16]; /* "theano" */
+    bool weights_only;
 };
 
 enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256 };

@@ -25,14 +25,9 @@ static int run_worker(struct job *job, const struct job_record *record, int outp
                       struct h5pt_error *err)
 {
     struct files *files = job->jobs->files;
-    int input;
-    if (job->transient ? files_open_upload(files, &job->draft, &input, err)
-                       : files_open_input(files, record->id, &input, err))
-        return -1;
-    const struct child_request request = {
+    struct child_request request = {
         .program = job->jobs->worker,
         .config = job->jobs->config,
-        .input = input,
         .output_dir = output,
         .options = &record->options,
         .dry_run = job->transient,
@@ -40,8 +35,13 @@ static int run_worker(struct job *job, const struct job_record *record, int outp
         .progress = note_progress,
         .context = job,
     };
+    if (job->transient ? files_open_upload(files, &job->draft, request.inputs, err)
+                       : files_open_input(files, record->id, request.inputs, err))
+        return -1;
     int result = child_run(&request, ret, err);
-    (void)close(input);
+    for (int i = 0; i < FILES_PART_COUNT; i++)
+        if (request.inputs[i] >= 0)
+            (void)close(request.inputs[i]);
     return result;
 }
 

@@ -142,37 +142,25 @@ void files_close(struct files *files)
     free(files);
 }
 
-int files_new_upload(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err)
+const char *files_part_name(enum files_part part)
 {
-    text_new_id(ret->name);
-    int fd = openat(files->tmp, ret->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return fail(err, "Making a file for the upload");
-    *ret_fd = fd;
-    return 0;
+    static const char *const names[FILES_PART_COUNT] = {
+#define PART(id, name, description) [FILES_##id] = name,
+#include "store/parts.def"
+#undef PART
+    };
+    return names[part];
 }
 
-int files_keep_upload(struct files *files, const struct files_draft *draft, int fd, const char *id,
-                      struct h5pt_error *err)
-{
-    if (fsync(fd) == 0 && renameat(files->tmp, draft->name, files->inputs, id) == 0) {
-        if (fsync(files->inputs) == 0)
-            return 0;
-        files_drop_input(files, id);
-    }
-    (void)fail(err, "Keeping the upload");
-    files_drop_draft(files, draft);
-    return -1;
-}
-
-int files_new_output(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err)
+/* A new directory in tmp/. */
+static int new_draft(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err)
 {
     text_new_id(ret->name);
     if (mkdirat(files->tmp, ret->name, 0700))
-        return fail(err, "Making a directory for the results");
+        return fail(err, "Making a directory for a conversion");
     int fd = open_directory(files->tmp, ret->name);
     if (fd < 0) {
-        (void)fail(err, "Opening the directory for the results");
+        (void)fail(err, "Opening the directory of a conversion");
         files_drop_draft(files, ret);
         return -1;
     }
@@ -180,28 +168,56 @@ int files_new_output(struct files *files, struct files_draft *ret, int *ret_fd, 
     return 0;
 }
 
-/* Syncs one result, which must be a plain file that nothing else refers to. */
-static int sync_result(int directory, const char *name, struct h5pt_error *err)
+int files_new_upload(struct files *files, struct files_draft *ret, struct h5pt_error *err)
+{
+    int fd = -1;
+    if (new_draft(files, ret, &fd, err))
+        return -1;
+    (void)close(fd);
+    return 0;
+}
+
+int files_new_part(struct files *files, const struct files_draft *draft, enum files_part part, int *ret_fd,
+                   struct h5pt_error *err)
+{
+    int directory = open_directory(files->tmp, draft->name);
+    int fd = directory < 0 ? -1 : openat(directory, files_part_name(part), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        (void)fail(err, "Making a file for the upload");
+    else
+        *ret_fd = fd;
+    if (directory >= 0)
+        (void)close(directory);
+    return fd < 0 ? -1 : 0;
+}
+
+int files_new_output(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err)
+{
+    return new_draft(files, ret, ret_fd, err);
+}
+
+/* Syncs one file, which must be a plain one that nothing else refers to. */
+static int sync_file(int directory, const char *name, struct h5pt_error *err)
 {
     int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
-        return fail(err, "Opening a result");
+        return fail(err, "Opening a file");
     struct stat status;
     int result = 0;
     if (fstat(fd, &status) || !S_ISREG(status.st_mode) || status.st_nlink != 1)
-        result = h5pt_fail(err, H5PT_INTERNAL, name, "A result of the worker is not a plain file");
+        result = h5pt_fail(err, H5PT_INTERNAL, name, "A file of a conversion is not a plain file");
     else if (fsync(fd))
-        result = fail(err, "Syncing a result");
+        result = fail(err, "Syncing a file");
     (void)close(fd);
     return result;
 }
 
-static int sync_results(int directory, struct h5pt_error *err)
+static int sync_files(int directory, struct h5pt_error *err)
 {
     int fd = open_directory(directory, ".");
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir) {
-        (void)fail(err, "Reading the results");
+        (void)fail(err, "Reading a directory");
         if (fd >= 0)
             (void)close(fd);
         return -1;
@@ -209,26 +225,41 @@ static int sync_results(int directory, struct h5pt_error *err)
     int result = 0;
     for (const struct dirent *entry; !result && (entry = readdir(dir));)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            result = sync_result(directory, entry->d_name, err);
+            result = sync_file(directory, entry->d_name, err);
     (void)closedir(dir);
     if (!result && fsync(directory))
-        result = fail(err, "Syncing the results");
+        result = fail(err, "Syncing a directory");
     return result;
+}
+
+/* Moves a draft into a room, durably, when it is on the disk itself. */
+static int keep(struct files *files, const struct files_draft *draft, int room, const char *id, struct h5pt_error *err)
+{
+    int fd = open_directory(files->tmp, draft->name);
+    if (fd < 0)
+        return fail(err, "Opening the directory of a conversion");
+    int result = sync_files(fd, err);
+    (void)close(fd);
+    if (result)
+        return -1;
+    remove_tree(room, id);
+    if (renameat(files->tmp, draft->name, room, id) || fsync(room))
+        return fail(err, "Keeping the files of a conversion");
+    return 0;
+}
+
+int files_keep_upload(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err)
+{
+    if (keep(files, draft, files->inputs, id, err) == 0)
+        return 0;
+    files_drop_input(files, id);
+    files_drop_draft(files, draft);
+    return -1;
 }
 
 int files_keep_output(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err)
 {
-    int fd = open_directory(files->tmp, draft->name);
-    if (fd < 0)
-        return fail(err, "Opening the results");
-    int result = sync_results(fd, err);
-    (void)close(fd);
-    if (result)
-        return -1;
-    files_drop_output(files, id);
-    if (renameat(files->tmp, draft->name, files->outputs, id) || fsync(files->outputs))
-        return fail(err, "Keeping the results");
-    return 0;
+    return keep(files, draft, files->outputs, id, err);
 }
 
 void files_drop_draft(struct files *files, const struct files_draft *draft)
@@ -236,23 +267,35 @@ void files_drop_draft(struct files *files, const struct files_draft *draft)
     remove_tree(files->tmp, draft->name);
 }
 
-static int open_model(int directory, const char *name, int *ret_fd, struct h5pt_error *err)
+static int open_parts(int room, const char *name, int ret_fds[FILES_PART_COUNT], struct h5pt_error *err)
 {
-    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return fail(err, "Opening the upload");
-    *ret_fd = fd;
-    return 0;
+    int directory = open_directory(room, name), fds[FILES_PART_COUNT];
+    for (int i = 0; i < FILES_PART_COUNT; i++)
+        fds[i] = directory < 0
+                     ? -1
+                     : openat(directory, files_part_name((enum files_part)i), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fds[FILES_MODEL] < 0)
+        (void)fail(err, "Opening the upload");
+    if (directory >= 0)
+        (void)close(directory);
+    for (int i = 0; i < FILES_PART_COUNT; i++) {
+        if (fds[FILES_MODEL] >= 0)
+            ret_fds[i] = fds[i];
+        else if (fds[i] >= 0)
+            (void)close(fds[i]);
+    }
+    return fds[FILES_MODEL] < 0 ? -1 : 0;
 }
 
-int files_open_upload(struct files *files, const struct files_draft *draft, int *ret_fd, struct h5pt_error *err)
+int files_open_upload(struct files *files, const struct files_draft *draft, int ret_fds[FILES_PART_COUNT],
+                      struct h5pt_error *err)
 {
-    return open_model(files->tmp, draft->name, ret_fd, err);
+    return open_parts(files->tmp, draft->name, ret_fds, err);
 }
 
-int files_open_input(struct files *files, const char *id, int *ret_fd, struct h5pt_error *err)
+int files_open_input(struct files *files, const char *id, int ret_fds[FILES_PART_COUNT], struct h5pt_error *err)
 {
-    return open_model(files->inputs, id, ret_fd, err);
+    return open_parts(files->inputs, id, ret_fds, err);
 }
 
 int files_open_artifact(struct files *files, const char *id, const char *name, int *ret_fd, uint64_t *ret_bytes,

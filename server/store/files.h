@@ -3,7 +3,7 @@
  *
  *   lock           one daemon at a time
  *   tmp/           uploads that arrive and outputs that are written; emptied at each start
- *   inputs/ID      an accepted upload, until its conversion has finished
+ *   inputs/ID/     the parts of an accepted upload (store/parts.def), until its conversion has finished
  *   outputs/ID/    the artifacts of a finished conversion
  *
  * What is not in tmp/ is complete and has reached the disk: it is written in tmp/, synced, renamed, and the directory is
@@ -28,24 +28,36 @@ struct files_draft {
     char name[TEXT_ID_SIZE];
 };
 
-/* An empty file, open for reading and writing; *ret_fd is the caller's. */
-int files_new_upload(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err);
+enum files_part {
+#define PART(id, name, description) FILES_##id,
+#include "store/parts.def"
+#undef PART
+    FILES_PART_COUNT
+};
+
+const char *files_part_name(enum files_part part); /* "model" */
+
+/* An upload without parts, and a part of it: an empty file, open for reading and writing; *ret_fd is the caller's. */
+int files_new_upload(struct files *files, struct files_draft *ret, struct h5pt_error *err);
+int files_new_part(struct files *files, const struct files_draft *draft, enum files_part part, int *ret_fd,
+                   struct h5pt_error *err);
 /* Makes an upload the input of `id`, durably. The draft is gone afterwards, also on failure. */
-int files_keep_upload(struct files *files, const struct files_draft *draft, int fd, const char *id,
-                      struct h5pt_error *err);
+int files_keep_upload(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err);
 
 /* An empty directory; *ret_fd is the caller's. */
 int files_new_output(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err);
 /* Makes it the outputs of `id`, durably, in place of earlier ones. Refuses anything that is not a plain file. */
 int files_keep_output(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err);
 
-/* Opens an upload that is not kept, for reading. */
-int files_open_upload(struct files *files, const struct files_draft *draft, int *ret_fd, struct h5pt_error *err);
+/* Opens the parts of an upload that is not kept, or of the input of `id`, for reading: -1 for those that it does not have. The
+ * model is always there. */
+int files_open_upload(struct files *files, const struct files_draft *draft, int ret_fds[FILES_PART_COUNT],
+                      struct h5pt_error *err);
+int files_open_input(struct files *files, const char *id, int ret_fds[FILES_PART_COUNT], struct h5pt_error *err);
 
 /* Removes a draft of either kind. */
 void files_drop_draft(struct files *files, const struct files_draft *draft);
 
-int files_open_input(struct files *files, const char *id, int *ret_fd, struct h5pt_error *err);
 /* Opens an artifact for reading; NOT_FOUND when there is none of that name. */
 int files_open_artifact(struct files *files, const char *id, const char *name, int *ret_fd, uint64_t *ret_bytes,
                         struct h5pt_error *err);

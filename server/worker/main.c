@@ -20,6 +20,8 @@ struct options {
     enum convert_parity parity;
     enum sandbox_mode sandbox;
     struct sandbox_limits limits;
+    const char *backend; /* NULL: as the file tells */
+    bool weights_only, architecture, reference;
     bool dry_run;  /* no output directory */
     bool describe; /* say what this build and this kernel can do, instead of a conversion */
 };
@@ -29,6 +31,10 @@ enum { EXIT_OK = 0, EXIT_ORPHAN = 2 };
 static const struct option flags[] = {
     {"formats", required_argument, NULL, 'f'},
     {"parity", required_argument, NULL, 'p'},
+    {"backend", required_argument, NULL, 'b'},
+    {"weights-only", no_argument, NULL, 'w'},
+    {"architecture", no_argument, NULL, 'a'},
+    {"reference", no_argument, NULL, 'r'},
     {"sandbox", required_argument, NULL, 's'},
     {"memory", required_argument, NULL, 'm'},
     {"cpu-time", required_argument, NULL, 'c'},
@@ -68,6 +74,10 @@ static int parse_option(int flag, struct options *options, struct h5pt_error *er
     switch (flag) {
     case 'f': return convert_parse_formats(optarg, &options->formats, err);
     case 'p': return convert_parse_parity(optarg, &options->parity, err);
+    case 'b': return convert_parse_backend(optarg, &options->backend, err);
+    case 'w': options->weights_only = true; break;
+    case 'a': options->architecture = true; break;
+    case 'r': options->reference = true; break;
     case 's': ok = parse_sandbox(optarg, &options->sandbox); break;
     case 'm': ok = parse_number(optarg, &options->limits.memory); break;
     case 'z': ok = parse_number(optarg, &options->limits.file_size); break;
@@ -124,9 +134,18 @@ static int describe(const struct sandbox_state *sandbox, struct h5pt_error *err)
 
 static int convert(const struct options *options, struct h5pt_error *err)
 {
+    static const int reference = WORKER_REFERENCE_FD;
     struct status_progress progress = {0};
+    struct convert_result result;
+    char *architecture = NULL;
+    if (options->architecture && convert_read_architecture(WORKER_ARCHITECTURE_FD, &architecture, err))
+        return -1;
     const struct convert_request request = {
         .input = WORKER_INPUT_FD,
+        .architecture = architecture,
+        .reference = options->reference ? &reference : NULL,
+        .weights_only = options->weights_only,
+        .backend = options->backend,
         .output_dir = options->dry_run ? -1 : WORKER_OUTPUT_FD,
         .formats = options->formats,
         .parity = options->parity,
@@ -134,11 +153,11 @@ static int convert(const struct options *options, struct h5pt_error *err)
         .progress = status_send_progress,
         .context = &progress,
     };
-    struct convert_result result;
-    if (convert_run(&request, &result, err))
-        return -1;
-    status_send(json_pack("{s:s, s:o}", "verdict", convert_verdict_name(result.verdict), "report", result.report));
-    return 0;
+    int status = convert_run(&request, &result, err);
+    free(architecture);
+    if (status == 0)
+        status_send(json_pack("{s:s, s:o}", "verdict", convert_verdict_name(result.verdict), "report", result.report));
+    return status;
 }
 
 static int run(int argc, char **argv, struct h5pt_error *err)

@@ -13,8 +13,15 @@
 #include "base/error.h"
 #include "convert.h"
 
-/* The descriptors that the worker is started with. */
-enum { WORKER_INPUT_FD = 3, WORKER_OUTPUT_FD = 4, WORKER_STATUS_FD = 5 };
+/* The descriptors that the worker is started with; --architecture and --reference tell that the last ones are there. */
+enum {
+    WORKER_INPUT_FD = 3,
+    WORKER_OUTPUT_FD,
+    WORKER_STATUS_FD,
+    WORKER_ARCHITECTURE_FD,
+    WORKER_REFERENCE_FD,
+    WORKER_FD_COUNT
+};
 
 /* Writes `line` (taken). Ends the process when nobody listens any more. */
 void status_send(json_t *line);

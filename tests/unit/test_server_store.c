@@ -41,6 +41,8 @@ static struct job_record make_record(enum job_state state)
     text_new_id(record.id);
     (void)snprintf(record.filename, sizeof record.filename, "m\"o\xff.h5");
     (void)snprintf(record.options.formats, sizeof record.options.formats, "pt,py");
+    (void)snprintf(record.options.backend, sizeof record.options.backend, "theano");
+    record.options.weights_only = true;
     return record;
 }
 
@@ -78,6 +80,8 @@ static void records_survive_and_are_compared(void **state)
     assert_int_equal(store_read(store, record.id, &seen, NULL), 0);
     assert_string_equal(seen.id, record.id);
     assert_string_equal(seen.options.formats, "pt,py");
+    assert_string_equal(seen.options.backend, "theano");
+    assert_true(seen.options.weights_only);
     assert_string_equal(seen.filename, "m\"o?.h5");
     assert_int_equal(seen.state, JOB_SUCCEEDED);
     assert_int_equal(seen.finished_ms, 99);
@@ -167,26 +171,32 @@ static void uploads_are_kept_or_swept(void **state)
     struct files *files = open_files(), *second;
     struct files_draft kept, lost;
     struct h5pt_error err = H5PT_ERROR_INIT;
-    int fd, other, input;
+    int fd, inputs[FILES_PART_COUNT];
     char byte, id[TEXT_ID_SIZE];
     text_new_id(id);
     assert_int_equal(files_open(directory, &second, &err), -1); /* one daemon at a time */
     assert_int_equal(err.code, H5PT_CONFLICT);
 
-    assert_int_equal(files_new_upload(files, &kept, &fd, NULL), 0);
-    assert_int_equal(files_new_upload(files, &lost, &other, NULL), 0);
+    assert_int_equal(files_new_upload(files, &kept, NULL), 0);
+    assert_int_equal(files_new_upload(files, &lost, NULL), 0);
+    assert_int_equal(files_new_part(files, &kept, FILES_MODEL, &fd, NULL), 0);
     assert_int_equal(write(fd, "x", 1), 1);
-    assert_int_equal(files_keep_upload(files, &kept, fd, id, NULL), 0);
     (void)close(fd);
-    (void)close(other);
+    assert_int_equal(files_new_part(files, &kept, FILES_MODEL, &fd, NULL), -1); /* it is there already */
+    assert_int_equal(files_new_part(files, &kept, FILES_REFERENCE, &fd, NULL), 0);
+    (void)close(fd);
+    assert_int_equal(files_keep_upload(files, &kept, id, NULL), 0);
     assert_true(exists("inputs", id) && !exists("tmp", kept.name) && exists("tmp", lost.name));
     files_close(files);
 
     files = open_files();
     assert_false(exists("tmp", lost.name));
-    assert_int_equal(files_open_input(files, id, &input, NULL), 0);
-    assert_int_equal(read(input, &byte, 1), 1);
-    (void)close(input);
+    assert_int_equal(files_open_input(files, id, inputs, NULL), 0);
+    assert_int_equal(read(inputs[FILES_MODEL], &byte, 1), 1);
+    assert_int_equal(inputs[FILES_ARCHITECTURE], -1);
+    assert_int_equal(read(inputs[FILES_REFERENCE], &byte, 1), 0);
+    (void)close(inputs[FILES_MODEL]);
+    (void)close(inputs[FILES_REFERENCE]);
     files_drop_input(files, id);
     assert_false(exists("inputs", id));
     files_close(files);
@@ -259,9 +269,8 @@ static void what_nobody_knows_is_swept(void **state)
         struct files_draft draft;
         int fd;
         text_new_id(ids[i]);
-        assert_int_equal(files_new_upload(files, &draft, &fd, NULL), 0);
-        assert_int_equal(files_keep_upload(files, &draft, fd, ids[i], NULL), 0);
-        (void)close(fd);
+        assert_int_equal(files_new_upload(files, &draft, NULL), 0);
+        assert_int_equal(files_keep_upload(files, &draft, ids[i], NULL), 0);
         assert_int_equal(files_new_output(files, &draft, &fd, NULL), 0);
         put(fd, "report.json", "{}");
         (void)close(fd);
