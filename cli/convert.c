@@ -22,6 +22,8 @@ enum long_option {
     OPTION_FORMATS,
     OPTION_PARITY,
     OPTION_REFERENCE,
+    OPTION_LAYOUT,
+    OPTION_DTYPE,
     OPTION_JSON,
     OPTION_DUMP,
 };
@@ -32,6 +34,8 @@ static const struct option long_options[] = {
     {"backend", required_argument, NULL, OPTION_BACKEND},
     {"formats", required_argument, NULL, OPTION_FORMATS},
     {"parity", required_argument, NULL, OPTION_PARITY},
+    {"layout", required_argument, NULL, OPTION_LAYOUT},
+    {"dtype", required_argument, NULL, OPTION_DTYPE},
     {"reference", required_argument, NULL, OPTION_REFERENCE},
     {"json", no_argument, NULL, OPTION_JSON},
     {"dump", required_argument, NULL, OPTION_DUMP},
@@ -56,6 +60,10 @@ static const char convert_help
          "      --weights-only      no model: model.pt gets the tensors as stored, under their Keras names\n"
          "      --backend NAME      tensorflow or theano: what computed a model of Keras 1, whose file does not say\n"
          "      --formats LIST      pt,py (default: both)\n"
+         "      --layout NAME       torch: feature maps have the channels first (default); keras: inputs and outputs "
+         "as in Keras\n"
+         "      --dtype NAME        float32, float16 or bfloat16 for weights, inputs and outputs; keep: as in the file "
+         "(default)\n"
          "      --parity MODE       full, quick or off: how the result is checked against the model (default: full)\n"
          "      --reference FILE    also compare with what your own Keras computed: an .npz with the inputs and "
          "outputs of the "
@@ -109,6 +117,14 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
         case OPTION_PARITY:
             if (convert_parse_parity(optarg, &ret->request.parity, &err) < 0)
                 return cli_usage(argv[0], "--parity: %s", err.message);
+            break;
+        case OPTION_LAYOUT:
+            if (convert_parse_layout(optarg, &ret->request.layout, &err) < 0)
+                return cli_usage(argv[0], "--layout: %s", err.message);
+            break;
+        case OPTION_DTYPE:
+            if (convert_parse_dtype(optarg, &ret->request.dtype, &err) < 0)
+                return cli_usage(argv[0], "--dtype: %s", err.message);
             break;
         case OPTION_DUMP:
             if (parse_dump(optarg, &ret->request) < 0)

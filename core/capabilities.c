@@ -13,6 +13,8 @@ static const char *const stage_names[CONVERT_STAGE_COUNT] = {"read", "graph", "l
 static const char *const verdict_names[] = {"converted", "refused", "parity_failed"};
 static const char format_names[] = "pt py"; /* in the order of enum convert_format */
 static const char parity_names[] = "full quick off";
+static const char layout_names[] = "torch keras";
+static const char dtype_names[] = "keep float32 float16 bfloat16";
 static const char *const backend_names[] = {"tensorflow", "theano"};
 
 const char *convert_stage_name(enum convert_stage stage)
@@ -46,14 +48,25 @@ int convert_parse_formats(const char *text, unsigned *ret, struct h5pt_error *er
     return 0;
 }
 
-int convert_parse_parity(const char *text, enum convert_parity *ret, struct h5pt_error *err)
+/* The place of a name in a list; USAGE when it is not there. */
+static int parse_name(const char *key, const char *names, const char *text, struct h5pt_error *err)
 {
-    int index = word_index(parity_names, text);
-    if (index < 0)
-        return h5pt_fail(err, H5PT_USAGE, "parity", "\"%.40s\" is no parity mode; there are: %s", text, parity_names);
-    *ret = (enum convert_parity)index;
-    return 0;
+    int index = word_index(names, text);
+    return index >= 0 ? index : h5pt_fail(err, H5PT_USAGE, key, "\"%.40s\" is not known; there are: %s", text, names);
 }
+
+#define PARSE(key)                                                                                                     \
+    int convert_parse_##key(const char *text, enum convert_##key *ret, struct h5pt_error *err)                         \
+    {                                                                                                                  \
+        int index = parse_name(#key, key##_names, text, err);                                                          \
+        if (index >= 0)                                                                                                \
+            *ret = (enum convert_##key)index;                                                                          \
+        return index < 0 ? -1 : 0;                                                                                     \
+    }
+
+PARSE(parity)
+PARSE(layout)
+PARSE(dtype)
 
 int convert_parse_backend(const char *text, const char **ret, struct h5pt_error *err)
 {
@@ -122,9 +135,10 @@ static json_t *backend_list(void)
 
 json_t *convert_capabilities(void)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "layers", layer_list(), "operations", operation_list(),
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "layers", layer_list(), "operations", operation_list(),
                      "activations", activation_list(), "formats", word_list(format_names), "parity",
-                     word_list(parity_names), "backends", backend_list());
+                     word_list(parity_names), "layouts", word_list(layout_names), "dtypes", word_list(dtype_names),
+                     "backends", backend_list());
 }
 
 json_t *convert_version(void)

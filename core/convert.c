@@ -177,7 +177,13 @@ static int identify_source(struct conversion *c)
 static int read_graph(struct conversion *c)
 {
     enter(c, CONVERT_STAGE_GRAPH);
-    const struct keras_request request = {.architecture = c->request->architecture, .backend = c->request->backend};
+    static const enum dtype dtypes[] = {
+        [CONVERT_DTYPE_FLOAT32] = DTYPE_F32, [CONVERT_DTYPE_FLOAT16] = DTYPE_F16, [CONVERT_DTYPE_BFLOAT16] = DTYPE_BF16};
+    const struct keras_request request = {
+        .architecture = c->request->architecture,
+        .backend = c->request->backend,
+        .dtype = c->request->dtype == CONVERT_DTYPE_KEEP ? NULL : &dtypes[c->request->dtype],
+    };
     if (keras_model_read(c->source, &request, c->arena, &c->refusals, &c->warnings, &c->model, c->err) < 0)
         return -1;
     c->facts.model = &c->model;
@@ -206,7 +212,8 @@ static int lower_graph(struct conversion *c)
 {
     struct h5pt_error why = H5PT_ERROR_INIT;
     enter(c, CONVERT_STAGE_LOWER);
-    if (lower_model(&c->model, c->arena, &c->graph, &c->correspondence, &why) < 0) {
+    const struct lower_options options = {.keras_layout = c->request->layout == CONVERT_LAYOUT_KERAS};
+    if (lower_model(&c->model, &options, c->arena, &c->graph, &c->correspondence, &why) < 0) {
         if (why.code == H5PT_OUT_OF_MEMORY)
             return h5pt_fail_memory(c->err);
         findings_add(&c->refusals, why.code, why.where, "", "%s", why.message);

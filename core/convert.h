@@ -18,6 +18,14 @@ enum convert_format {
     CONVERT_PY = 1 << 1, /* model.py, the nn.Module */
 };
 
+enum convert_layout {
+    CONVERT_LAYOUT_TORCH, /* feature maps with the channels first */
+    CONVERT_LAYOUT_KERAS, /* inputs and outputs as Keras has them */
+};
+
+/* The floating-point type of weights, inputs and outputs: that of the file, or another one. */
+enum convert_dtype { CONVERT_DTYPE_KEEP, CONVERT_DTYPE_FLOAT32, CONVERT_DTYPE_FLOAT16, CONVERT_DTYPE_BFLOAT16 };
+
 enum convert_parity { CONVERT_PARITY_FULL, CONVERT_PARITY_QUICK, CONVERT_PARITY_OFF };
 
 /* In the order in which they happen. */
@@ -46,6 +54,8 @@ struct convert_request {
     int output_dir;           /* an open directory for the artifacts; -1: dry run, nothing is written */
     unsigned formats;         /* of enum convert_format; 0: PT and PY */
     enum convert_parity parity;
+    enum convert_layout layout;
+    enum convert_dtype dtype;
     const struct source_limits *limits; /* NULL: the default ones */
     uint64_t parity_memory;             /* bytes that the parity check may use for tensors; 0: 2 GiB */
     bool dump_keras, dump_torch;        /* append the graphs as text to `dump` */
@@ -73,12 +83,15 @@ int convert_run(const struct convert_request *request, struct convert_result *re
 /* "pt,py" into a set of formats; USAGE on an unknown name. */
 int convert_parse_formats(const char *text, unsigned *ret, struct h5pt_error *err);
 int convert_parse_parity(const char *text, enum convert_parity *ret, struct h5pt_error *err);
+int convert_parse_layout(const char *text, enum convert_layout *ret, struct h5pt_error *err);
+int convert_parse_dtype(const char *text, enum convert_dtype *ret, struct h5pt_error *err);
 int convert_parse_backend(const char *text, const char **ret, struct h5pt_error *err); /* *ret is static */
 
 /* The text of an architecture from an open file, from its start; owned by the caller. IO, LIMIT_EXCEEDED (64 MiB). */
 int convert_read_architecture(int fd, char **ret, struct h5pt_error *err);
 
-/* What this build can do: {"layers": [{"class", "aliases", "versions"}], "operations": […], "activations": […], "formats": […], "parity": […], "backends": […]}, owned by the
+/* What this build can do: {"layers": [{"class", "aliases", "versions"}], "operations": […], "activations": […], "formats": […], "parity": […], "layouts": […], "dtypes": […],
+ * "backends": […]}, owned by the
  * caller; NULL without memory. */
 json_t *convert_capabilities(void);
 

@@ -267,7 +267,7 @@ static json_t *parity_json(const struct report_facts *f)
         return json_null();
     return json_pack("{s:b, s:o, s:o, s:f, s:o, s:o, s:o}", "ok", f->parity->ok, "max_abs",
                      number(f->parity->worst.max_abs), "max_rel", number(f->parity->worst.max_rel), "tolerance",
-                     PARITY_TOLERANCE, "cases", cases_json(f), "first_divergence", divergence_json(f->parity),
+                     f->parity->tolerance, "cases", cases_json(f), "first_divergence", divergence_json(f->parity),
                      "reference_vectors", vectors_json(f));
 }
 

@@ -74,7 +74,11 @@ static void read_policy(struct builder *b, struct config_reader *reader)
 {
     const char *mixed;
     config_read_policy(reader, &mixed);
-    if (!mixed)
+    if (b->dtype) {
+        reader->layer->compute = *b->dtype;
+        reader->layer->compute_given = true;
+    }
+    if (!mixed || b->dtype)
         return;
     if (b->model->mixed != DTYPE_BF16) /* the coarser one counts */
         b->model->mixed = strcmp(mixed, "mixed_float16") == 0 ? DTYPE_F16 : DTYPE_BF16;
@@ -199,9 +203,12 @@ static int infer(struct builder *b, struct keras_call *call, struct layer_shape 
         return h5pt_fail(b->err, H5PT_GRAPH_INVALID, "inputs", "%s is called without tensors", layer->class_name);
     if (class->handler->shape(s) < 0)
         return -1;
-    for (int i = 0; i < s->output_count && !input_layer; i++)
-        if (s->output_dtypes[i] == DTYPE_F32)
+    for (int i = 0; i < s->output_count; i++) {
+        if (input_layer && b->dtype && dtype_is_float(s->output_dtypes[i]))
+            s->output_dtypes[i] = *b->dtype;
+        else if (!input_layer && s->output_dtypes[i] == DTYPE_F32)
             s->output_dtypes[i] = layer->compute;
+    }
     if (s->outputs[0].rank > 0)
         s->outputs[0].dims[0] = s->outputs[0].dims[0] < 0 ? DIM_UNKNOWN : s->outputs[0].dims[0];
     return declare_weights(b, layer, s);

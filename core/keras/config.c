@@ -326,6 +326,8 @@ void config_check_policy(struct config_reader *reader)
 {
     enum dtype outer = reader->layer->compute;
     const char *mixed;
+    if (reader->layer->compute_given)
+        return;
     if (!json_is_string(json_object_get(reader->json, "dtype")) &&
         !json_is_object(json_object_get(reader->json, "dtype")))
         return;

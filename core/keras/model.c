@@ -128,6 +128,7 @@ int keras_model_read(const struct source *source, const struct keras_request *re
         .warnings = warnings,
         .model = ret,
         .err = &local,
+        .dtype = request ? request->dtype : NULL,
     };
     size_t length = 0;
     const char *text = source_config(source, &length);

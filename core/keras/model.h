@@ -52,6 +52,7 @@ struct keras_layer {
     const json_t *json;              /* its config object (borrowed) */
     void *config;                    /* typed, of class->config_size bytes; filled by class->read */
     enum dtype compute; /* floating-point type of its weights, and that its inputs are cast to: dtype policy */
+    bool compute_given; /* by the caller: whatever the policy says */
     bool trainable;
     bool channels_first;   /* data_format; false for layers without one */
     int64_t low_rank;      /* rank of the update of its kernel (LoRA), 0: there is none */
@@ -116,6 +117,7 @@ struct keras_request {
     const char *architecture; /* text of model.to_json(), for a file that holds weights only */
     const char *
         backend; /* "tensorflow" or "theano": who computed a model of Keras 1; wins over what the names of weights tell */
+    const enum dtype *dtype; /* floating-point type for all layers and inputs instead of the ones in the file */
 };
 
 /* Reads the configuration and binds the weights of `source`. The configuration is the one in the file, or, for a file that

@@ -55,7 +55,8 @@ struct builder {
     json_t *keep;                         /* owned: a list of the JSON values made while reading */
     struct h5pt_error *err;
     int layer_capacity, call_capacity;
-    size_t steps; /* entries, nodes and references gone through, at most KERAS_MAX_STEPS */
+    size_t steps;            /* entries, nodes and references gone through, at most KERAS_MAX_STEPS */
+    const enum dtype *dtype; /* that the caller wants all layers to compute in, or NULL */
 };
 
 /* Reads a model configuration {"class_name", "config"}. NULL with an error in builder->err (CONFIG_MALFORMED,

@@ -223,7 +223,8 @@ static enum dtype compute_type(const struct keras_call *call, enum dtype dtype)
 /* tf.keras keeps the parameters of a BatchNormalization in float32 also when it computes in 16 bits, as torch's modules can. */
 static bool keeps_float32(const struct keras_call *call, const char *name)
 {
-    return name && dtype_size(call->layer->compute) == 2 && strcmp(call->layer->class->name, "BatchNormalization") == 0;
+    return name && !call->layer->compute_given && dtype_size(call->layer->compute) == 2 &&
+           strcmp(call->layer->class->name, "BatchNormalization") == 0;
 }
 
 static bool is_statistic(const char *slot)
@@ -245,7 +246,7 @@ int lower_parameter(struct lowering *l, const struct keras_call *call, const cha
     enum dtype stored = weight->tensor->dtype, compute = call->layer->compute;
     if (keeps_float32(call, name) && stored == DTYPE_F32)
         compute = DTYPE_F32;
-    if (compute != DTYPE_F32 && stored != compute)
+    if (compute != DTYPE_F32 && stored != compute && !call->layer->compute_given)
         return h5pt_fail(l->err, H5PT_UNSUPPORTED_DTYPE, call->layer->path,
                          "The layer computes in %s, but \"%s\" is stored as %s", dtype_name(compute), slot,
                          dtype_name(stored));
@@ -253,7 +254,7 @@ int lower_parameter(struct lowering *l, const struct keras_call *call, const cha
     if (weight->low_rank_a)
         low_rank = (struct torch_low_rank){weight->low_rank_a->tensor, weight->low_rank_b->tensor,
                                            call->layer->low_rank, weight->low_rank_scale};
-    if (low_rank.a && compute != DTYPE_F32)
+    if (low_rank.a && compute != DTYPE_F32 && !(call->layer->compute_given && stored == DTYPE_F32))
         return h5pt_fail(l->err, H5PT_UNSUPPORTED_DTYPE, call->layer->path,
                          "A low-rank update (LoRA) is added in float32 only, but the layer computes in %s",
                          dtype_name(compute));

@@ -152,7 +152,11 @@ struct correspondence {
 
 /* Lowers the whole model into *ret (memory of the arena). Errors mean that the model is refused (the layer is named in
  * err->where) or OUT_OF_MEMORY. */
-int lower_model(const struct keras_model *model, struct arena *arena, struct torch_graph *ret,
-                struct correspondence *ret_correspondence, struct h5pt_error *err);
+struct lower_options {
+    bool keras_layout; /* inputs and outputs as Keras has them, not channels first */
+};
+
+int lower_model(const struct keras_model *model, const struct lower_options *options, struct arena *arena,
+                struct torch_graph *ret, struct correspondence *ret_correspondence, struct h5pt_error *err);
 
 #endif

@@ -16,7 +16,7 @@ static int lower_inputs(struct lowering *l)
         return h5pt_fail_memory(l->err);
     for (int i = 0; i < model->input_count; i++) {
         const struct keras_value *value = model->inputs[i];
-        struct layout layout = layout_of_input(l, value);
+        struct layout layout = l->options->keras_layout ? layout_keras(value->shape.rank) : layout_of_input(l, value);
         struct torch_interface *in = &g->inputs[i];
         *in = (struct torch_interface){.name = model->input_names[i], .keras_shape = value->shape};
         memcpy(in->axes, layout.axes, sizeof in->axes);
@@ -30,13 +30,13 @@ static int lower_inputs(struct lowering *l)
 }
 
 /* The interface keeps Keras' order or has the channels first; anything in between goes back to Keras' order. */
-static bool presentable(const struct layout *layout)
+static bool presentable(const struct lowering *l, const struct layout *layout)
 {
     if (layout->flat_rank)
         return false;
     if (layout_is_keras(layout))
         return true;
-    if (layout->axes[0] != 0 || layout->axes[1] != layout->rank - 1)
+    if (l->options->keras_layout || layout->axes[0] != 0 || layout->axes[1] != layout->rank - 1)
         return false;
     for (int i = 2; i < layout->rank; i++)
         if (layout->axes[i] != i - 1)
@@ -58,10 +58,10 @@ static int lower_outputs(struct lowering *l)
             return h5pt_fail(l->err, H5PT_INTERNAL, model->output_names[i], "An output was not lowered");
         struct lowered x = h->items[0];
         struct layout keras = layout_keras(value->shape.rank);
-        for (int k = 0; k < h->count && !presentable(&x.layout); k++)
-            if (presentable(&h->items[k].layout))
+        for (int k = 0; k < h->count && !presentable(l, &x.layout); k++)
+            if (presentable(l, &h->items[k].layout))
                 x = h->items[k];
-        if (!presentable(&x.layout)) {
+        if (!presentable(l, &x.layout)) {
             x = layout_convert(l, value->call, x, &keras);
             lowering_hold(l, value, x);
         }
@@ -272,13 +272,14 @@ static int correspond(struct lowering *l, const int *map, struct correspondence 
     return 0;
 }
 
-int lower_model(const struct keras_model *model, struct arena *arena, struct torch_graph *ret,
-                struct correspondence *ret_correspondence, struct h5pt_error *err)
+int lower_model(const struct keras_model *model, const struct lower_options *options, struct arena *arena,
+                struct torch_graph *ret, struct correspondence *ret_correspondence, struct h5pt_error *err)
 {
     struct h5pt_error local = H5PT_ERROR_INIT;
     struct torch_graph graph = {.arena = arena};
     struct lowering l = {
         .model = model,
+        .options = options,
         .arena = arena,
         .graph = &graph,
         .err = &local,

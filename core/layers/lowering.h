@@ -15,6 +15,7 @@ struct holders {
 
 struct lowering {
     const struct keras_model *model;
+    const struct lower_options *options;
     struct arena *arena;
     struct torch_graph *graph;
     struct h5pt_error *err;

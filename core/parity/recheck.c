@@ -79,7 +79,8 @@ int recheck_value(struct run *r, const struct keras_value *value, int c, struct 
             status = run_node(r, &s, &r->graph->nodes[i], c, &done);
     struct tensor *again = status == 0 && done ? s.tensors[held->id] : NULL;
     if (again)
-        status = parity_compare(*side_at(&r->keras, value->id, c), again, &held->layout, PARITY_TOLERANCE, ret, r->err);
+        status = parity_compare(*side_at(&r->keras, value->id, c), again, &held->layout, r->result->tolerance, ret,
+                                r->err);
     if (again && status == 0 && ret->ok) { /* go on from here */
         struct tensor **old = side_at(&r->torch, held->id, c);
         r->torch.held += again->count - (*old)->count;

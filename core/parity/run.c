@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "parity/run.h"
 
 /* ---- sides ---- */
@@ -84,6 +85,14 @@ static int add_low_rank(const struct run *r, const struct keras_weight *w, struc
     return status;
 }
 
+/* Where the caller asked for 16 bits, both sides compute with what is left of a weight: its rounding is wanted, and would hide
+ * errors behind its own size. */
+static void round_weight(struct tensor *weight, enum dtype dtype)
+{
+    for (int64_t i = 0; dtype_size(dtype) == 2 && i < weight->count; i++)
+        weight->data[i] = half_round(weight->data[i], dtype);
+}
+
 /* The weights of a layer from the upload; *ret is owned by the caller (run_free_tensors). */
 static int read_weights(const struct run *r, const struct keras_layer *layer, struct tensor ***ret)
 {
@@ -99,6 +108,8 @@ static int read_weights(const struct run *r, const struct keras_layer *layer, st
             return h5pt_fail_memory(r->err);
         }
     }
+    for (int i = 0; layer->compute_given && i < layer->weight_count; i++)
+        round_weight(weights[i], layer->compute);
     *ret = weights;
     return 0;
 }
@@ -282,7 +293,7 @@ static int compare_value(struct run *r, const struct keras_value *value)
     for (int c = 0; c < result->case_count; c++) {
         struct parity_error error;
         if (parity_compare(*side_at(&r->keras, value->id, c), *side_at(&r->torch, held->id, c), &held->layout,
-                           PARITY_TOLERANCE, &error, r->err) < 0)
+                           r->result->tolerance, &error, r->err) < 0)
             return -1;
         if (!error.ok && recheck(r, value, c, &error) < 0)
             return -1;
@@ -394,15 +405,16 @@ static int run_all(struct run *r)
     return 0;
 }
 
-/* What rounding the caller's Keras did, by the types that it computed in. */
-static double vectors_tolerance(const struct keras_model *model)
+/* `exact` where nothing is rounded to 16 bits: by the types that Keras computed in, or, with `given`, that the caller wants. */
+static double tolerance_of(const struct keras_model *model, bool given, double exact)
 {
-    bool half = model->mixed == DTYPE_F16, brain = model->mixed == DTYPE_BF16;
+    bool half = !given && model->mixed == DTYPE_F16, brain = !given && model->mixed == DTYPE_BF16;
     for (int i = 0; i < model->layer_count; i++) {
-        half |= model->layers[i]->compute == DTYPE_F16;
-        brain |= model->layers[i]->compute == DTYPE_BF16;
+        const struct keras_layer *layer = model->layers[i];
+        half |= layer->compute == DTYPE_F16 && (layer->compute_given || !given);
+        brain |= layer->compute == DTYPE_BF16 && (layer->compute_given || !given);
     }
-    return brain ? PARITY_VECTORS_TOLERANCE_BF16 : half ? PARITY_VECTORS_TOLERANCE_F16 : PARITY_VECTORS_TOLERANCE;
+    return brain ? PARITY_TOLERANCE_BF16 : half ? PARITY_TOLERANCE_F16 : exact;
 }
 
 static int prepare_vectors(struct run *r)
@@ -416,7 +428,7 @@ static int prepare_vectors(struct run *r)
     if (!r->vectors || !outputs)
         return h5pt_fail_memory(r->err);
     *r->vectors = (struct parity_vectors_result){
-        .tolerance = vectors_tolerance(r->model),
+        .tolerance = tolerance_of(r->model, false, PARITY_VECTORS_TOLERANCE),
         .samples = v->input_count && v->inputs[0]->shape.rank ? v->inputs[0]->shape.dims[0] : 1,
         .worst = {.ok = true},
         .outputs = outputs,
@@ -430,6 +442,7 @@ int parity_run(const struct keras_model *model, const struct torch_graph *graph,
 {
     struct h5pt_error local = H5PT_ERROR_INIT;
     struct parity_result result = {
+        .tolerance = tolerance_of(model, true, PARITY_TOLERANCE),
         .calls = ARENA_ARRAY(graph->arena, struct parity_error, (size_t)model->call_count + 1)};
     struct run r = {
         .model = model,

@@ -4,23 +4,13 @@
 #include <endian.h>
 #include <string.h>
 
+#include "base/half.h"
+
 static float from_bits(uint32_t bits)
 {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
-}
-
-static float from_half(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
-    if (exponent == 31) /* infinity, NaN */
-        return from_bits(sign | 0x7f800000 | mantissa << 13);
-    if (exponent == 0) { /* zero, subnormal: mantissa x 2^-24, which is exact */
-        float value = (float)mantissa * 0x1p-24F;
-        return sign ? -value : value;
-    }
-    return from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
 static uint16_t load16(const unsigned char *p)
@@ -63,8 +53,8 @@ void to_float(enum dtype dtype, const void *from, uint64_t count, float *to)
     switch (dtype) {
     case DTYPE_F32: EACH(4, from_bits(load32(p)));
     case DTYPE_F64: EACH(8, from_double(load64(p)));
-    case DTYPE_F16: EACH(2, from_half(load16(p)));
-    case DTYPE_BF16: EACH(2, from_bits((uint32_t)load16(p) << 16));
+    case DTYPE_F16: EACH(2, half_value(load16(p)));
+    case DTYPE_BF16: EACH(2, brain_half_value(load16(p)));
     case DTYPE_I64: EACH(8, (float)(int64_t)load64(p));
     case DTYPE_I32: EACH(4, (float)(int32_t)load32(p));
     case DTYPE_I16: EACH(2, (float)(int16_t)load16(p));

@@ -116,7 +116,7 @@ static const struct {
      "\n"
      "    top = look_up(0, 0) * (1 - right) + look_up(0, 1) * right\n"
      "    bottom = look_up(1, 0) * (1 - right) + look_up(1, 1) * right\n"
-     "    return (top * (1 - down) + bottom * down) / 255 * (high - low) + low\n"},
+     "    return ((top * (1 - down) + bottom * down) / 255 * (high - low) + low).to(x)\n"},
     {TORCH_STFT_MAGNITUDE,
      "\n"
      "\n"

@@ -321,14 +321,23 @@ const char *python_expression(struct python_printer *p, const struct torch_node 
     return take(p, &out);
 }
 
-/* The floating-point type of the parameters, where it is not torch's default one. */
-static void add_dtype(struct strbuf *out, const struct torch_graph *graph, const struct torch_node *node)
+static bool is_loop(const struct torch_node *node)
 {
-    if (node->parameter_count == 0)
-        return;
-    enum dtype dtype = graph->parameters[node->parameters[0]].dtype;
-    if (dtype_is_float(dtype) && dtype != DTYPE_F32)
+    return node->op == TORCH_LSTM_LOOP || node->op == TORCH_GRU_LOOP || node->op == TORCH_RNN_LOOP ||
+           node->op == TORCH_CONV_LSTM_LOOP;
+}
+
+/* Ends the call with the floating-point type of the parameters, where it is not torch's default one. The classes of model.py
+ * itself do not take it. */
+static void end_with_dtype(struct strbuf *out, const struct torch_graph *graph, const struct torch_node *node)
+{
+    enum dtype dtype = node->parameter_count == 0 ? DTYPE_F32 : graph->parameters[node->parameters[0]].dtype;
+    bool told = dtype_is_float(dtype) && dtype != DTYPE_F32;
+    if (told && !is_loop(node))
         strbuf_addf(out, ", dtype=torch.%s", dtype_name(dtype));
+    strbuf_add(out, ")");
+    if (told && is_loop(node))
+        strbuf_addf(out, ".to(torch.%s)", dtype_name(dtype));
 }
 
 const char *python_constructor(struct python_printer *p, const struct torch_node *node)
@@ -344,7 +353,6 @@ const char *python_constructor(struct python_printer *p, const struct torch_node
         strbuf_addf(&out, "%s(", torch_op_info(node->op)->module);
         add_attributes(&out, node, "", true);
     }
-    add_dtype(&out, p->graph, node);
-    strbuf_add(&out, ")");
+    end_with_dtype(&out, p->graph, node);
     return take(p, &out);
 }

@@ -3,11 +3,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/half.h"
 #include "base/size.h"
 #include "write/archive.h"
 #include "write/pickle.h"
@@ -34,12 +34,21 @@ struct record {
     const struct torch_parameter *parameter;
 };
 
-/* Bytes that the writer holds for a parameter: its source elements, already in the dtype that is written. */
+/* Bytes of a parameter as it is written. */
 static uint64_t parameter_bytes(const struct torch_parameter *parameter)
 {
     int64_t count = 0;
     (void)shape_count(&parameter->shape, &count);
     return (uint64_t)count * dtype_size(parameter->dtype);
+}
+
+/* Bytes that the writer holds for it: all elements of its source, as floats when they are converted. */
+static uint64_t held_bytes(const struct torch_parameter *parameter)
+{
+    int64_t count = 0;
+    bool converted = parameter->source && parameter->source->dtype != parameter->dtype;
+    (void)shape_count(parameter->source ? &parameter->source->shape : &parameter->shape, &count);
+    return (uint64_t)count * (converted ? sizeof(float) : dtype_size(parameter->dtype));
 }
 
 static bool constant_dtype(enum dtype dtype)
@@ -94,37 +103,11 @@ static int check_parameter(const struct torch_parameter *p, struct h5pt_error *e
         (r->part ? r->offset < 0 || view > source - r->offset : r->offset != 0 || source != count))
         return h5pt_fail(err, H5PT_INTERNAL, p->name, "The rearrangement does not fit the tensor %s",
                          p->source->object);
-    if (p->dtype != p->source->dtype && p->dtype != DTYPE_F32)
+    bool narrowed = p->dtype == DTYPE_F16 || p->dtype == DTYPE_BF16;
+    if (p->dtype != p->source->dtype && p->dtype != DTYPE_F32 && !narrowed)
         return h5pt_fail(err, H5PT_INTERNAL, p->name, "%s cannot be written as %s", dtype_name(p->source->dtype),
                          dtype_name(p->dtype));
     return 0;
-}
-
-/* Rounded to nearest, ties to even. Constants are ordinary numbers: what is too large for the type becomes infinity. */
-static uint16_t brain_half_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if (value != value)
-        return 0x7fc0;
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-static uint16_t half_of(float value)
-{
-    uint16_t sign = signbit(value) ? 0x8000 : 0;
-    float size = fabsf(value);
-    if (value != value)
-        return 0x7e00;
-    if (size >= 65520.0f)
-        return sign | 0x7c00;
-    int exponent = 0;
-    (void)frexpf(size, &exponent); /* size < 2^exponent */
-    int unit = exponent < -13 || size == 0 ? -24
-                                           : exponent - 11; /* power of two of the last bit: 11 bits, or subnormal */
-    uint32_t steps = (uint32_t)nearbyintf(ldexpf(size, -unit));
-    /* 1024 … 2048 steps; the hidden bit carries into the exponent. */
-    return (uint16_t)(sign | (unit == -24 ? steps : ((uint32_t)(unit + 24) << 10) + steps));
 }
 
 static void fill_constant(const struct torch_parameter *p, void *buffer)
@@ -174,6 +157,20 @@ out:
     return status;
 }
 
+/* The floats in the buffer become 16-bit ones, in place. */
+static void narrow(const struct torch_parameter *p, void *buffer)
+{
+    int64_t count = 0;
+    const float *from = buffer;
+    uint16_t *to = buffer;
+    (void)shape_count(&p->source->shape, &count);
+    for (int64_t i = 0; i < count; i++) {
+        float value;
+        memcpy(&value, from + i, sizeof value); /* `to` is behind `from`: what is read was not overwritten */
+        to[i] = p->dtype == DTYPE_F16 ? half_of(value) : brain_half_of(value);
+    }
+}
+
 /* Brings a parameter into the buffer and begins its rearrangement. */
 static int load(struct writer *writer, const struct torch_parameter *p, struct h5pt_error *err)
 {
@@ -191,6 +188,8 @@ static int load(struct writer *writer, const struct torch_parameter *p, struct h
     }
     if (p->low_rank.a && add_low_rank(writer, p, err) < 0)
         return -1;
+    if (p->source && dtype_size(p->dtype) == 2 && p->dtype != p->source->dtype)
+        narrow(p, writer->buffer);
     rearrange_init(&writer->stream, &r, writer->buffer, dtype_size(p->dtype));
     writer->current = p;
     return 0;
@@ -280,8 +279,8 @@ int state_dict_write(const struct torch_graph *graph, struct source *source, int
         if (check_parameter(p, err) < 0)
             goto out;
         records[i] = (struct record){.writer = &writer, .parameter = p};
-        if (parameter_bytes(p) > largest)
-            largest = parameter_bytes(p);
+        if (held_bytes(p) > largest)
+            largest = held_bytes(p);
     }
     writer.buffer = buffer_new(largest);
     if (!writer.buffer) {

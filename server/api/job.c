@@ -68,18 +68,16 @@ json_t *api_job_json(const struct request *request, const struct job_view *view)
     const struct job_record *record = &view->record;
     const bool running = record->state == JOB_RUNNING, finished = job_state_finished(record->state);
     const int64_t kept = (int64_t)request->service->config->retention;
-    return json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:{s:o, s:I, s:s}, s:{s:o, s:o, s:o, s:b}, s:o, s:o, s:o, s:o}",
-        "id", record->id, "state", job_state_name(record->state), "created_at", time_or_null(record->created_ms),
-        "started_at", time_or_null(record->started_ms), "finished_at", time_or_null(record->finished_ms), "expires_at",
-        time_or_null(finished ? record->finished_ms + kept : 0), "attempts", record->attempts, "stage",
-        running ? text_or_null(view->stage) : json_null(), "progress",
-        running ? json_real(view->progress) : json_null(), "model", "filename", text_or_null(record->filename), "bytes",
-        (json_int_t)record->bytes, "sha256", record->sha256, "options", "formats",
-        text_or_null(record->options.formats), "parity", text_or_null(record->options.parity), "backend",
-        text_or_null(record->options.backend), "weights_only", record->options.weights_only, "verdict",
-        member_or_null(record->result, "verdict"), "parity", member_or_null(record->result, "parity"), "error",
-        record->error ? api_job_problem(record) : json_null(), "artifacts", artifacts(record));
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:{s:o, s:I, s:s}, s:o, s:o, s:o, s:o, s:o}", "id",
+                     record->id, "state", job_state_name(record->state), "created_at", time_or_null(record->created_ms),
+                     "started_at", time_or_null(record->started_ms), "finished_at", time_or_null(record->finished_ms),
+                     "expires_at", time_or_null(finished ? record->finished_ms + kept : 0), "attempts",
+                     record->attempts, "stage", running ? text_or_null(view->stage) : json_null(), "progress",
+                     running ? json_real(view->progress) : json_null(), "model", "filename",
+                     text_or_null(record->filename), "bytes", (json_int_t)record->bytes, "sha256", record->sha256,
+                     "options", job_options_json(&record->options, true), "verdict",
+                     member_or_null(record->result, "verdict"), "parity", member_or_null(record->result, "parity"),
+                     "error", record->error ? api_job_problem(record) : json_null(), "artifacts", artifacts(record));
 }
 
 enum MHD_Result api_accepted(struct request *request, const struct job_view *view)

@@ -46,43 +46,39 @@ static bool is_capability(const struct service *service, const char *list, const
     return false;
 }
 
-static int read_formats(struct reading *reading, const char *value)
+/* One of the values that the worker knows, or, of formats, several with commas between. */
+static int read_option(struct reading *reading, const struct job_option *option, const char *value)
 {
-    struct job_options *options = &reading->query.options;
-    if (strlen(value) >= sizeof options->formats)
-        return h5pt_fail(reading->err, H5PT_USAGE, "formats", "formats is too long");
+    bool several = strcmp(option->name, "formats") == 0;
+    if (strlen(value) >= option->size)
+        return h5pt_fail(reading->err, H5PT_USAGE, option->name, "%s is too long", option->name);
     for (const char *p = value;; p++) {
-        size_t n = strcspn(p, ",");
-        if (!is_capability(reading->service, "formats", p, n))
-            return h5pt_fail(reading->err, H5PT_USAGE, "formats",
-                             "formats has \"%.*s\", which is not one of the formats in /v1/capabilities", (int)n, p);
+        size_t n = several ? strcspn(p, ",") : strlen(p);
+        if (!is_capability(reading->service, option->list, p, n))
+            return h5pt_fail(reading->err, H5PT_USAGE, option->name,
+                             "%s has \"%.*s\", which is not one of the %s in /v1/capabilities", option->name, (int)n, p,
+                             option->list);
         p += n;
         if (!*p)
             break;
     }
-    (void)snprintf(options->formats, sizeof options->formats, "%s", value);
+    (void)snprintf(job_option_buffer(&reading->query.options, option), option->size, "%s", value);
     return 0;
 }
 
-static int read_parity(struct reading *reading, const char *value)
-{
-    struct job_options *options = &reading->query.options;
-    if (strlen(value) >= sizeof options->parity || !is_capability(reading->service, "parity", value, strlen(value)))
-        return h5pt_fail(reading->err, H5PT_USAGE, "parity", "parity is \"%s\", which is not one in /v1/capabilities",
-                         value);
-    (void)snprintf(options->parity, sizeof options->parity, "%s", value);
-    return 0;
-}
-
-static int read_backend(struct reading *reading, const char *value)
-{
-    struct job_options *options = &reading->query.options;
-    if (strlen(value) >= sizeof options->backend || !is_capability(reading->service, "backends", value, strlen(value)))
-        return h5pt_fail(reading->err, H5PT_USAGE, "backend", "backend is \"%s\", but must be tensorflow or theano",
-                         value);
-    (void)snprintf(options->backend, sizeof options->backend, "%s", value);
-    return 0;
-}
+/* A reader for each option of a conversion. */
+enum {
+#define OPTION(name, size, list) OPTION_INDEX_##name,
+#include "jobs/options.def"
+#undef OPTION
+};
+#define OPTION(name, size, list)                                                                                       \
+    static int read_##name(struct reading *reading, const char *value)                                                 \
+    {                                                                                                                  \
+        return read_option(reading, job_option_at(OPTION_INDEX_##name), value);                                        \
+    }
+#include "jobs/options.def"
+#undef OPTION
 
 static int read_weights_only(struct reading *reading, const char *value)
 {

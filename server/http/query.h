@@ -28,11 +28,16 @@ enum {
 };
 
 /* The options of a conversion. */
-enum { QUERY_CONVERSION = QUERY_formats | QUERY_parity | QUERY_backend | QUERY_weights_only };
+enum {
+    QUERY_CONVERSION = QUERY_weights_only
+#define OPTION(name, size, list) | QUERY_##name
+#include "jobs/options.def"
+#undef OPTION
+};
 
 struct query {
     const struct artifact_kind *artifact; /* format; else by the Accept header */
-    struct job_options options;           /* formats, parity, backend, weights_only */
+    struct job_options options;           /* those of jobs/options.def, weights_only */
     int64_t wait_ms;                      /* wait */
     unsigned states;                      /* state: a set of 1u << JOB_…; 0: all */
     size_t limit;                         /* limit */

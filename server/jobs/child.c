@@ -20,7 +20,14 @@
 /* A report of a model with very many layers; more than this is not a report. */
 #define STATUS_LINE_MAX ((size_t)64 << 20)
 
-enum { ARGUMENT_SIZE = 32, ARGUMENT_MAX = 24 };
+enum {
+#define OPTION(name, size, list) OPTION_##name,
+#include "jobs/options.def"
+#undef OPTION
+    OPTION_MAX
+};
+
+enum { ARGUMENT_SIZE = 32, ARGUMENT_MAX = 16 + 2 * OPTION_MAX };
 
 struct child {
     const struct child_request *request;
@@ -61,7 +68,7 @@ char *child_find_program(const char *configured, struct h5pt_error *err)
 
 struct arguments {
     char *list[ARGUMENT_MAX];
-    char text[3][ARGUMENT_SIZE];
+    char text[3][ARGUMENT_SIZE], flags[OPTION_MAX][ARGUMENT_SIZE];
 };
 
 /* The strings stay with the request and *ret. posix_spawn takes them as not const, and does not change them. */
@@ -80,15 +87,21 @@ static void build_arguments(const struct child_request *request, struct argument
         {"--memory", ret->text[0]},
         {"--cpu-time", ret->text[1]},
         {"--file-size", ret->text[2]},
-        {"--formats", request->options ? request->options->formats : ""},
-        {"--parity", request->options ? request->options->parity : ""},
-        {"--backend", request->options ? request->options->backend : ""},
     };
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (!*options[i].value)
             continue;
         ret->list[n++] = (char *)options[i].flag;
         ret->list[n++] = (char *)options[i].value;
+    }
+    const struct job_option *option;
+    for (size_t i = 0; request->options && (option = job_option_at(i)); i++) {
+        const char *text = job_option_text(request->options, option);
+        if (!*text)
+            continue;
+        (void)snprintf(ret->flags[i], ARGUMENT_SIZE, "--%s", option->name);
+        ret->list[n++] = ret->flags[i];
+        ret->list[n++] = (char *)text;
     }
     const struct {
         const char *flag;

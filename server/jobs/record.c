@@ -34,6 +34,38 @@ bool job_state_finished(enum job_state state)
     return states[state].finished;
 }
 
+const struct job_option *job_option_at(size_t index)
+{
+    static const struct job_option table[] = {
+#define OPTION(name, size, list) {#name, list, offsetof(struct job_options, name), size},
+#include "jobs/options.def"
+#undef OPTION
+    };
+    return index < sizeof table / sizeof *table ? &table[index] : NULL;
+}
+
+json_t *job_options_json(const struct job_options *options, bool null_defaults)
+{
+    json_t *object = json_object();
+    const struct job_option *option;
+    for (size_t i = 0; (option = job_option_at(i)); i++) {
+        const char *text = job_option_text(options, option);
+        (void)json_object_set_new(object, option->name, *text || !null_defaults ? json_string(text) : json_null());
+    }
+    (void)json_object_set_new(object, "weights_only", json_boolean(options->weights_only));
+    return object;
+}
+
+static void read_options(const json_t *object, struct job_options *ret)
+{
+    const struct job_option *option;
+    for (size_t i = 0; (option = job_option_at(i)); i++) {
+        const char *text = json_string_value(json_object_get(object, option->name));
+        (void)snprintf(job_option_buffer(ret, option), option->size, "%s", text ? text : "");
+    }
+    ret->weights_only = json_is_true(json_object_get(object, "weights_only"));
+}
+
 struct job_record job_record_copy(const struct job_record *record)
 {
     struct job_record copy = *record;
@@ -53,38 +85,31 @@ void job_record_release(struct job_record *record)
 
 json_t *job_record_encode(const struct job_record *record)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s, s:s, s:b}, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}",
-                     "id", record->id, "state", job_state_name(record->state), "created",
-                     (json_int_t)record->created_ms, "started", (json_int_t)record->started_ms, "finished",
-                     (json_int_t)record->finished_ms, "attempts", record->attempts, "options", "formats",
-                     record->options.formats, "parity", record->options.parity, "backend", record->options.backend,
-                     "weights_only", record->options.weights_only, "model", "bytes", (json_int_t)record->bytes,
-                     "sha256", record->sha256, "filename", text_json(record->filename), "result", record->result,
-                     "error", record->error, "artifacts", record->artifacts);
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}", "id", record->id,
+                     "state", job_state_name(record->state), "created", (json_int_t)record->created_ms, "started",
+                     (json_int_t)record->started_ms, "finished", (json_int_t)record->finished_ms, "attempts",
+                     record->attempts, "options", job_options_json(&record->options, false), "model", "bytes",
+                     (json_int_t)record->bytes, "sha256", record->sha256, "filename", text_json(record->filename),
+                     "result", record->result, "error", record->error, "artifacts", record->artifacts);
 }
 
 int job_record_decode(const json_t *document, struct job_record *ret, struct h5pt_error *err)
 {
     struct job_record record = {0};
-    const char *id, *state, *formats, *parity, *backend, *sha256, *filename;
-    int weights_only;
+    const char *id, *state, *sha256, *filename;
     json_int_t created, started, finished, bytes;
-    json_t *result = NULL, *error = NULL, *artifacts = NULL;
+    json_t *options, *result = NULL, *error = NULL, *artifacts = NULL;
     /* jansson takes the document as not const, though it changes nothing without the F flag. */
     json_t *root = json_incref((json_t *)document);
-    int failed = json_unpack(
-                     root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:{s:s, s:s, s:s, s:b}, s:{s:I, s:s, s:s}, s?o, s?o, s?o}",
-                     "id", &id, "state", &state, "created", &created, "started", &started, "finished", &finished,
-                     "attempts", &record.attempts, "options", "formats", &formats, "parity", &parity, "backend",
-                     &backend, "weights_only", &weights_only, "model", "bytes", &bytes, "sha256", &sha256, "filename",
-                     &filename, "result", &result, "error", &error, "artifacts", &artifacts) ||
+    int failed = json_unpack(root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:s}, s?o, s?o, s?o}", "id", &id,
+                             "state", &state, "created", &created, "started", &started, "finished", &finished,
+                             "attempts", &record.attempts, "options", &options, "model", "bytes", &bytes, "sha256",
+                             &sha256, "filename", &filename, "result", &result, "error", &error, "artifacts",
+                             &artifacts) ||
                  !job_state_from_name(state, &record.state);
     if (!failed) {
         (void)snprintf(record.id, sizeof record.id, "%s", id);
-        (void)snprintf(record.options.formats, sizeof record.options.formats, "%s", formats);
-        (void)snprintf(record.options.parity, sizeof record.options.parity, "%s", parity);
-        (void)snprintf(record.options.backend, sizeof record.options.backend, "%s", backend);
-        record.options.weights_only = weights_only != 0;
+        read_options(options, &record.options);
         (void)snprintf(record.sha256, sizeof record.sha256, "%s", sha256);
         (void)snprintf(record.filename, sizeof record.filename, "%s", filename);
         record.created_ms = created;

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -23,11 +24,33 @@ bool job_state_finished(enum job_state state);
 
 /* Options of a conversion as the worker takes them; "" for its default. */
 struct job_options {
-    char formats[64]; /* "pt,py" */
-    char parity[16];  /* "full" */
-    char backend[16]; /* "theano" */
+#define OPTION(name, size, list) char name[size];
+#include "jobs/options.def"
+#undef OPTION
     bool weights_only;
 };
+
+/* The texts of struct job_options, to go through them. */
+struct job_option {
+    const char *name; /* "formats" */
+    const char *list; /* of the capabilities that names its values */
+    size_t offset, size;
+};
+
+const struct job_option *job_option_at(size_t index); /* NULL behind the last one */
+
+static inline const char *job_option_text(const struct job_options *options, const struct job_option *option)
+{
+    return (const char *)options + option->offset;
+}
+
+static inline char *job_option_buffer(struct job_options *options, const struct job_option *option)
+{
+    return (char *)options + option->offset;
+}
+
+/* {"formats", …, "weights_only"}, with "" or null for a default. NULL without memory. */
+json_t *job_options_json(const struct job_options *options, bool null_defaults);
 
 enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256 };
 

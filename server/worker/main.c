@@ -18,6 +18,8 @@
 struct options {
     unsigned formats;
     enum convert_parity parity;
+    enum convert_layout layout;
+    enum convert_dtype dtype;
     enum sandbox_mode sandbox;
     struct sandbox_limits limits;
     const char *backend; /* NULL: as the file tells */
@@ -31,6 +33,8 @@ enum { EXIT_OK = 0, EXIT_ORPHAN = 2 };
 static const struct option flags[] = {
     {"formats", required_argument, NULL, 'f'},
     {"parity", required_argument, NULL, 'p'},
+    {"layout", required_argument, NULL, 'l'},
+    {"dtype", required_argument, NULL, 't'},
     {"backend", required_argument, NULL, 'b'},
     {"weights-only", no_argument, NULL, 'w'},
     {"architecture", no_argument, NULL, 'a'},
@@ -74,6 +78,8 @@ static int parse_option(int flag, struct options *options, struct h5pt_error *er
     switch (flag) {
     case 'f': return convert_parse_formats(optarg, &options->formats, err);
     case 'p': return convert_parse_parity(optarg, &options->parity, err);
+    case 'l': return convert_parse_layout(optarg, &options->layout, err);
+    case 't': return convert_parse_dtype(optarg, &options->dtype, err);
     case 'b': return convert_parse_backend(optarg, &options->backend, err);
     case 'w': options->weights_only = true; break;
     case 'a': options->architecture = true; break;
@@ -149,6 +155,8 @@ static int convert(const struct options *options, struct h5pt_error *err)
         .output_dir = options->dry_run ? -1 : WORKER_OUTPUT_FD,
         .formats = options->formats,
         .parity = options->parity,
+        .layout = options->layout,
+        .dtype = options->dtype,
         .parity_memory = options->limits.memory / 2,
         .progress = status_send_progress,
         .context = &progress,

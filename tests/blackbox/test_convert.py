@@ -100,7 +100,8 @@ def test_only_the_wanted_formats_are_made(daemon, model):
     answer = daemon.post("/v1/convert?formats=pt", model)
     job = daemon.job(answer.headers["H5PT-Conversion"])
     assert sorted(artifact["name"] for artifact in job["artifacts"]) == ["model.pt", "report.json"]
-    assert job["options"] == {"formats": "pt", "parity": None, "backend": None, "weights_only": False}
+    assert job["options"].pop("formats") == "pt" and job["options"].pop("weights_only") is False
+    assert set(job["options"].values()) == {None}
     answer = daemon.post("/v1/convert?formats=pt&format=py", model)
     assert answer.status_code == 400 and answer.json()["code"] == "USAGE"
 

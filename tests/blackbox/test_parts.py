@@ -95,3 +95,12 @@ def test_parts_count_together(start_daemon):
     expect(daemon.post("/v1/convert", None, files={"model": model, "reference": model}), 413, "UPLOAD_TOO_LARGE")
     expect(daemon.post("/v1/convert", None, files={"reference": b"alone"}), 400, "UPLOAD_INCOMPLETE")
     expect(daemon.post("/v1/convert", None, files=[("reference", b"a"), ("model", model), ("reference", b"b")]), 400, "USAGE")
+
+
+def test_layout_and_dtype(daemon):
+    answer = daemon.post("/v1/convert?format=report&layout=keras&dtype=float16", case(CLASSIC))
+    assert answer.status_code == 200, answer.text
+    spec = answer.json()["inputs"][0]
+    assert spec["torch_shape"] == spec["keras_shape"] and spec["dtype"] == "float16"
+    expect(daemon.post("/v1/convert?layout=nhwc", case(CLASSIC)), 400, "USAGE")
+    expect(daemon.post("/v1/convert?dtype=int8", case(CLASSIC)), 400, "USAGE")

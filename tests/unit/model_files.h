@@ -178,7 +178,8 @@ static inline void reading_lower(struct reading *r, const char *file_name)
     struct h5pt_error err = H5PT_ERROR_INIT;
     reading_open(r, file_name);
     expect_refusals(r, "");
-    if (lower_model(&r->model, r->arena, &r->graph, &r->correspondence, &err) < 0)
+    if (lower_model(&r->model, &(struct lower_options){.keras_layout = false}, r->arena, &r->graph, &r->correspondence,
+                    &err) < 0)
         fail_msg("%s: %s at \"%s\": %s", file_name, h5pt_code_name(err.code), err.where, err.message);
 }
 
