@@ -35,7 +35,10 @@ struct conversion {
     struct parity_result parity;
     struct report_facts facts;
     char sha256[DIGEST_TEXT_SIZE];
-    int state_dict; /* the open model.pt, under its temporary name, or -1 */
+    int state_dict;          /* the open model.pt, under its temporary name, or -1 */
+    struct archive *archive; /* the same as it is written, or NULL */
+    struct artifact *pt;     /* of it, or NULL when it is not wanted */
+    struct strbuf python;
     double stage_start;
     enum convert_stage stage;
 };
@@ -86,10 +89,17 @@ static int create(struct conversion *c, const char *name)
     return fd >= 0 ? fd : h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be created");
 }
 
+/* On the disk, then under its name. */
 static int publish(struct conversion *c, const char *name)
 {
     char temporary[64];
     temporary_name(name, temporary);
+    int fd = openat(c->request->output_dir, temporary, O_RDONLY | O_CLOEXEC);
+    int failed = fd < 0 || fsync(fd) < 0 ? h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be written") : 0;
+    if (fd >= 0)
+        (void)close(fd);
+    if (failed)
+        return -1;
     if (renameat(c->request->output_dir, temporary, c->request->output_dir, name) < 0)
         return h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be given its name");
     return 0;
@@ -114,7 +124,7 @@ static int write_all(struct conversion *c, int fd, const char *name, const char 
         text += n;
         length -= (size_t)n;
     }
-    return fsync(fd) == 0 ? 0 : h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be written");
+    return 0;
 }
 
 /* Writes a text under its temporary name; fills the artifact (may be NULL). */
@@ -163,6 +173,8 @@ static int read_source(struct conversion *c)
 static int identify_source(struct conversion *c)
 {
     struct stat st;
+    if (c->facts.source_sha256)
+        return 0;
     if (fstat(c->request->input, &st) < 0)
         return h5pt_fail_errno(c->err, H5PT_IO, "input", "The file cannot be read");
     c->facts.source_bytes = (uint64_t)st.st_size;
@@ -234,13 +246,12 @@ static struct artifact *add_artifact(struct conversion *c, const char *name, con
 
 static int write_python(struct conversion *c)
 {
-    struct strbuf text = STRBUF_INIT;
-    int status = python_write(&c->graph, &text, c->err);
-    if (status == 0)
-        status = write_text(c, py_name, strbuf_text(&text), text.length,
-                            add_artifact(c, py_name, "from model import load; net = load(\"model.pt\")"));
-    strbuf_release(&text);
-    return status;
+    if (python_write(&c->graph, &c->python, c->err) < 0)
+        return -1;
+    if (!(c->request->formats & CONVERT_PY))
+        return 0;
+    return write_text(c, py_name, strbuf_text(&c->python), c->python.length,
+                      add_artifact(c, py_name, "from model import load; net = load(\"model.pt\")"));
 }
 
 /* The state_dict is written also when only model.py is wanted: the parity check reads it back. */
@@ -248,13 +259,34 @@ static int write_artifacts(struct conversion *c)
 {
     enter(c, CONVERT_STAGE_WRITE);
     struct artifact unwanted;
-    struct artifact *a = &unwanted;
     if ((c->request->formats & CONVERT_PT) || c->request->weights_only)
-        a = add_artifact(c, pt_name, "");
+        c->pt = add_artifact(c, pt_name, "");
     c->state_dict = create(c, pt_name);
-    if (c->state_dict < 0 || state_dict_write(&c->graph, c->source, c->state_dict, a, c->err) < 0)
+    if (c->state_dict < 0 ||
+        state_dict_write(&c->graph, c->source, c->state_dict, c->pt ? c->pt : &unwanted, &c->archive, c->err) < 0)
         return -1;
-    return (c->request->formats & CONVERT_PY) && !c->request->weights_only ? write_python(c) : 0;
+    return c->request->weights_only ? 0 : write_python(c);
+}
+
+/* model.pt has model.py and the report in it, so that the one file is complete. The same model gives the same bytes: times and
+ * memory are left out. */
+static int complete_archive(struct conversion *c)
+{
+    struct report_facts facts = c->facts;
+    facts.artifact_count = 0; /* what the archive will be is not known inside it */
+    json_t *report = report_build(&facts);
+    (void)json_object_set_new(report, "timings_ms", json_object());
+    (void)json_object_set_new(report, "peak_rss_bytes", json_integer(0));
+    char *text = report ? json_dumps(report, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+    int status = text ? archive_add_bytes(c->archive, report_name, text, strlen(text), c->err)
+                      : h5pt_fail_memory(c->err);
+    if (status == 0 && c->python.length)
+        status = archive_add_bytes(c->archive, py_name, strbuf_text(&c->python), c->python.length, c->err);
+    if (status == 0)
+        status = archive_finish(c->archive, &c->pt->bytes, c->pt->sha256, c->err);
+    json_decref(report);
+    free(text);
+    return status;
 }
 
 static void warn_amplified(struct conversion *c)
@@ -312,7 +344,11 @@ static int finish(struct conversion *c)
         c->facts.artifact_count = 0;
         return 0;
     }
-    for (int i = 0; i < c->facts.artifact_count && c->request->output_dir >= 0; i++)
+    if (c->request->output_dir < 0)
+        return 0;
+    if (identify_source(c) < 0 || (c->pt && complete_archive(c) < 0))
+        return -1;
+    for (int i = 0; i < c->facts.artifact_count; i++)
         if (publish(c, c->facts.artifacts[i].name) < 0)
             return -1;
     return 0;
@@ -374,6 +410,7 @@ int convert_run(const struct convert_request *request, struct convert_result *re
         .err = &local,
         .arena = arena_new(),
         .state_dict = -1,
+        .python = STRBUF_INIT,
         .stage_start = now_ms(),
     };
     int status = -1;
@@ -390,6 +427,8 @@ int convert_run(const struct convert_request *request, struct convert_result *re
     *ret = (struct convert_result){.verdict = c.facts.verdict, .report = report};
     status = 0;
 out:
+    archive_free(c.archive);
+    strbuf_release(&c.python);
     if (c.state_dict >= 0)
         (void)close(c.state_dict);
     if (request->output_dir >= 0) {

@@ -1,239 +1,306 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Source: PKWARE APPNOTE 6.3.9; PyTorch caffe2/serialize/inline_container.cc. */
 #include "write/archive.h"
 
-#include <assert.h>
-#include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/arena.h"
 #include "base/size.h"
-#include "write/archive_file.h"
+#include "base/strbuf.h"
+#include "write/output.h"
 
 #define ARCHIVE_ROOT "archive/"
 
+static const uint32_t local_signature = 0x04034b50, descriptor_signature = 0x08074b50, central_signature = 0x02014b50,
+                      end_signature_64 = 0x06064b50, locator_signature = 0x07064b50, end_signature = 0x06054b50;
+
 enum {
-    LOCAL_HEADER = 30,  /* without name and extra fields */
-    ZIP64_FIELD = 20,   /* in a local header: id, length, both sizes */
+    LOCAL_HEADER = 30, /* without name and extra fields */
+    ZIP64_FIELD = 20,  /* in a local header: id, length, both sizes */
+    ZIP64_ID = 1,
     PADDING_HEADER = 4, /* id and length of the field "FB" */
     PADDING_ID = 0x4246,
+    FLAGS = 0x0808, /* UTF-8 names, data descriptors */
+    VERSION = 20,
+    VERSION_ZIP64 = 45,
     DOS_TIME = 0,
-    DOS_DATE = 0x21, /* 1980-01-01, the first that there is */
+    DOS_DATE = 0x21,  /* 1980-01-01, the first that there is */
+    END_64_REST = 44, /* of the 64-bit end record, behind its length */
+};
+
+struct entry {
+    const char *path;
+    uint64_t header, size;
+    uint32_t crc;
 };
 
 struct archive {
-    struct archive_file file;
-    zip_t *zip;           /* owned; NULL after finish */
-    struct arena *arena;  /* owned: records and their bytes */
-    uint64_t end;         /* where the next local header will be */
-    unsigned char *piece; /* owned; of the record being written: */
-    size_t piece_size, piece_at;
-};
-
-/* A record whose bytes come from a function; what libzip sees as a source. */
-struct record {
-    struct archive *archive; /* borrowed */
-    uint64_t size, given;
-    archive_read_fn *read;
-    void *context;
-    zip_error_t error;
+    struct output out; /* its end is that of the last record while `finished` is false */
+    struct arena *arena;
+    struct entry *entries; /* owned */
+    size_t count, capacity;
+    unsigned char *piece; /* owned; ARCHIVE_PIECE bytes for streams */
+    uint64_t records_end; /* where the central directory begins, once finished */
+    bool finished;
 };
 
 int archive_new(int fd, struct archive **ret, struct h5pt_error *err)
 {
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return h5pt_fail_errno(err, H5PT_IO, NULL, "The archive cannot be examined");
+    if (st.st_size != 0)
+        return h5pt_fail(err, H5PT_INTERNAL, NULL, "The archive must be written to an empty file");
     struct archive *archive = calloc(1, sizeof *archive);
     if (!archive)
         return h5pt_fail_memory(err);
-    if (archive_file_init_write(&archive->file, fd, err) < 0) {
-        free(archive);
-        return -1;
-    }
     archive->arena = arena_new();
     archive->piece = aligned_alloc(ARCHIVE_ALIGNMENT, ARCHIVE_PIECE);
-    if (!archive->arena || !archive->piece) {
-        (void)h5pt_fail_memory(err);
-        goto fail;
+    if (output_init(&archive->out, fd, err) < 0 || !archive->arena || !archive->piece) {
+        archive_free(archive);
+        return h5pt_fail_memory(err);
     }
-    if (archive->file.size != 0) {
-        (void)h5pt_fail(err, H5PT_INTERNAL, NULL, "The archive must be written to an empty file");
-        goto fail;
-    }
-    archive->zip = archive_file_open(&archive->file, ZIP_CREATE | ZIP_TRUNCATE, err);
-    if (!archive->zip)
-        goto fail;
     *ret = archive;
     return 0;
-fail:
-    archive_free(archive);
-    return -1;
 }
 
 void archive_free(struct archive *archive)
 {
     if (!archive)
         return;
-    if (archive->zip)
-        zip_discard(archive->zip);
-    archive_file_release(&archive->file);
+    output_release(&archive->out);
     arena_free(archive->arena);
+    free(archive->entries);
     free(archive->piece);
     free(archive);
 }
 
-/* Fetches the next piece of a record. */
-static int fill(struct record *record)
+/* Appends a little-endian number of `size` bytes. */
+static void put(struct strbuf *out, uint64_t value, unsigned size)
 {
-    struct archive *archive = record->archive;
-    struct h5pt_error *err = &archive->file.error;
-    uint64_t left = record->size - record->given;
-    size_t want = left < ARCHIVE_PIECE ? (size_t)left : ARCHIVE_PIECE, got = 0;
-    archive->piece_at = archive->piece_size = 0;
-    if (record->read(record->context, archive->piece, want, &got, err) < 0)
-        return -1;
-    if (got == 0 || got > want)
-        return h5pt_fail(err, H5PT_INTERNAL, NULL, "A record of the archive has not the announced size");
-    archive->piece_size = got;
-    return 0;
+    unsigned char bytes[8];
+    for (unsigned i = 0; i < size; i++)
+        bytes[i] = (unsigned char)(value >> (8 * i));
+    strbuf_add_bytes(out, bytes, size);
 }
 
-static zip_int64_t read_record(struct record *record, void *data, uint64_t length)
+static uint64_t narrow(uint64_t value)
 {
-    struct archive *archive = record->archive;
-    if (record->given == record->size)
-        return 0;
-    if (archive->piece_at == archive->piece_size && fill(record) < 0) {
-        zip_error_set(&record->error, ZIP_ER_READ, 0);
-        return -1;
-    }
-    size_t n = archive->piece_size - archive->piece_at;
-    if (n > length)
-        n = (size_t)length;
-    memcpy(data, archive->piece + archive->piece_at, n);
-    archive->piece_at += n;
-    record->given += n;
-    return (zip_int64_t)n;
+    return value < UINT32_MAX ? value : UINT32_MAX;
 }
 
-static zip_int64_t status(const struct record *record, zip_stat_t *st)
+static int write_header(struct archive *archive, const struct strbuf *header, struct h5pt_error *err)
 {
-    zip_stat_init(st);
-    st->size = st->comp_size = record->size;
-    st->comp_method = ZIP_CM_STORE;
-    st->valid |= ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
-    return (zip_int64_t)sizeof *st;
+    return strbuf_ok(header) ? output_write(&archive->out, header->text, header->length, err) : h5pt_fail_memory(err);
 }
 
-static zip_int64_t callback(void *context, void *data, zip_uint64_t length, zip_source_cmd_t command)
+/* ---- records ---- */
+
+static struct entry *new_entry(struct archive *archive, const char *name, struct h5pt_error *err)
 {
-    struct record *record = context;
-    switch (command) {
-    case ZIP_SOURCE_OPEN:
-        record->given = 0;
-        record->archive->piece_at = record->archive->piece_size = 0;
-        return 0;
-    case ZIP_SOURCE_READ: return read_record(record, data, length);
-    case ZIP_SOURCE_STAT: return status(record, data);
-    case ZIP_SOURCE_ERROR: return zip_error_to_data(&record->error, data, length);
-    case ZIP_SOURCE_SUPPORTS:
-        return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT,
-                                              ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE, ZIP_SOURCE_SUPPORTS, -1);
-    case ZIP_SOURCE_CLOSE: return 0;
-    case ZIP_SOURCE_FREE: zip_error_fini(&record->error); return 0;
-    default: zip_error_set(&record->error, ZIP_ER_OPNOTSUPP, 0); return -1;
+    if (archive->count == archive->capacity) {
+        size_t capacity = archive->capacity ? 2 * archive->capacity : 64;
+        struct entry *grown = reallocarray(archive->entries, capacity, sizeof *grown);
+        if (!grown) {
+            (void)h5pt_fail_memory(err);
+            return NULL;
+        }
+        archive->entries = grown;
+        archive->capacity = capacity;
     }
+    struct entry *entry = &archive->entries[archive->count];
+    *entry = (struct entry){.path = arena_printf(archive->arena, ARCHIVE_ROOT "%s", name)};
+    if (!entry->path)
+        (void)h5pt_fail_memory(err);
+    return entry->path ? entry : NULL;
 }
 
-/* Gives the entry its settings and its padding, which follows from where its header will be. */
-static int set_up_entry(struct archive *archive, zip_uint64_t index, const char *path, uint64_t size)
+static int begin(struct archive *archive, const struct entry *entry, struct h5pt_error *err)
 {
-    static const unsigned char
-        padding[ARCHIVE_ALIGNMENT] = "ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ";
-    uint64_t start = archive->end + LOCAL_HEADER + strlen(path) + PADDING_HEADER;
-    if (size > UINT32_MAX)
-        start += ZIP64_FIELD;
-    uint64_t pad = (ARCHIVE_ALIGNMENT - start % ARCHIVE_ALIGNMENT) % ARCHIVE_ALIGNMENT;
-    archive->end = start + pad + size;
-    zip_t *zip = archive->zip;
-    return zip_set_file_compression(zip, index, ZIP_CM_STORE, 0) < 0 ||
-                   zip_file_set_dostime(zip, index, DOS_TIME, DOS_DATE, 0) < 0 ||
-                   zip_file_extra_field_set(zip, index, PADDING_ID, ZIP_EXTRA_FIELD_NEW, padding, (zip_uint16_t)pad,
-                                            ZIP_FL_LOCAL) < 0
-               ? -1
-               : 0;
+    static const char
+        padding[ARCHIVE_ALIGNMENT + 1] = "ZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZZ";
+    bool large = entry->size >= UINT32_MAX;
+    size_t name = strlen(entry->path), fixed = LOCAL_HEADER + name + (large ? ZIP64_FIELD : 0) + PADDING_HEADER;
+    size_t pad = (ARCHIVE_ALIGNMENT - (entry->header + fixed) % ARCHIVE_ALIGNMENT) % ARCHIVE_ALIGNMENT;
+    struct strbuf h = STRBUF_INIT;
+    put(&h, local_signature, 4);
+    put(&h, large ? VERSION_ZIP64 : VERSION, 2);
+    put(&h, FLAGS, 2);
+    put(&h, 0, 2); /* stored */
+    put(&h, DOS_TIME, 2);
+    put(&h, DOS_DATE, 2);
+    put(&h, 0, 4); /* the CRC and the sizes come behind */
+    put(&h, large ? UINT32_MAX : 0, 4);
+    put(&h, large ? UINT32_MAX : 0, 4);
+    put(&h, name, 2);
+    put(&h, fixed - LOCAL_HEADER - name + pad, 2);
+    strbuf_add(&h, entry->path);
+    if (large) {
+        put(&h, ZIP64_ID, 2);
+        put(&h, ZIP64_FIELD - 4, 2);
+        put(&h, 0, 8);
+        put(&h, 0, 8);
+    }
+    put(&h, PADDING_ID, 2);
+    put(&h, pad, 2);
+    strbuf_add_bytes(&h, padding, pad);
+    int status = write_header(archive, &h, err);
+    strbuf_release(&h);
+    return status;
 }
 
-/* Takes `source`, also on failure. */
-static int add(struct archive *archive, const char *name, uint64_t size, zip_source_t *source, struct h5pt_error *err)
+static int end(struct archive *archive, const struct entry *entry, struct h5pt_error *err)
 {
-    uint64_t end;
-    char *path = arena_printf(archive->arena, ARCHIVE_ROOT "%s", name);
-    if (!path) {
-        zip_source_free(source);
-        return h5pt_fail_memory(err);
+    unsigned width = entry->size >= UINT32_MAX ? 8 : 4;
+    struct strbuf h = STRBUF_INIT;
+    put(&h, descriptor_signature, 4);
+    put(&h, entry->crc, 4);
+    put(&h, entry->size, width);
+    put(&h, entry->size, width);
+    int status = write_header(archive, &h, err);
+    strbuf_release(&h);
+    if (status == 0)
+        archive->count++;
+    return status;
+}
+
+/* Begins a record at the end, in place of the central directory when there is one. */
+static struct entry *open_record(struct archive *archive, const char *name, uint64_t size, struct h5pt_error *err)
+{
+    uint64_t last;
+    if (!size_add(archive->out.size, size, &last) || last > INT64_MAX / 2 || strlen(name) > UINT16_MAX / 2) {
+        (void)h5pt_fail(err, H5PT_LIMIT_EXCEEDED, name, "The archive would be too large");
+        return NULL;
     }
-    if (!size_add(archive->end, size, &end) || end > INT64_MAX / 2 || strlen(path) > UINT16_MAX) {
-        zip_source_free(source);
-        return h5pt_fail(err, H5PT_LIMIT_EXCEEDED, name, "The archive would be too large");
-    }
-    if (size == UINT32_MAX) { /* libzip 1.7 writes an empty ZIP64 field for this one size */
-        zip_source_free(source);
-        return h5pt_fail(err, H5PT_LIMIT_EXCEEDED, name, "A record of exactly %" PRIu64 " bytes cannot be written",
-                         size);
-    }
-    zip_int64_t index = zip_file_add(archive->zip, path, source, ZIP_FL_ENC_UTF_8);
-    if (index < 0)
-        zip_source_free(source);
-    if (index < 0 || set_up_entry(archive, (zip_uint64_t)index, path, size) < 0)
-        return archive_file_fail(&archive->file, zip_get_error(archive->zip), err);
-    return 0;
+    if (archive->finished && output_rewind(&archive->out, archive->records_end, err) < 0)
+        return NULL;
+    archive->finished = false;
+    struct entry *entry = new_entry(archive, name, err);
+    if (!entry)
+        return NULL;
+    entry->header = archive->out.size;
+    entry->size = size;
+    return begin(archive, entry, err) < 0 ? NULL : entry;
+}
+
+static int add_piece(struct archive *archive, struct entry *entry, const void *bytes, size_t size,
+                     struct h5pt_error *err)
+{
+    entry->crc = (uint32_t)crc32_z(entry->crc, bytes, size);
+    return output_write(&archive->out, bytes, size, err);
 }
 
 int archive_add_bytes(struct archive *archive, const char *name, const void *bytes, size_t size, struct h5pt_error *err)
 {
-    assert(archive->zip);
-    void *copy = arena_alloc(archive->arena, size ? size : 1, 1);
-    if (!copy)
-        return h5pt_fail_memory(err);
-    if (size)
-        memcpy(copy, bytes, size);
-    zip_source_t *source = zip_source_buffer(archive->zip, copy, size, 0);
-    if (!source)
-        return archive_file_fail(&archive->file, zip_get_error(archive->zip), err);
-    return add(archive, name, size, source, err);
+    struct entry *entry = open_record(archive, name, size, err);
+    if (!entry || (size && add_piece(archive, entry, bytes, size, err) < 0))
+        return -1;
+    return end(archive, entry, err);
 }
 
 int archive_add_stream(struct archive *archive, const char *name, uint64_t size, archive_read_fn *read, void *context,
                        struct h5pt_error *err)
 {
-    assert(archive->zip);
-    struct record *record = ARENA_NEW(archive->arena, struct record);
-    if (!record)
-        return h5pt_fail_memory(err);
-    *record = (struct record){.archive = archive, .size = size, .read = read, .context = context};
-    zip_error_init(&record->error);
-    zip_source_t *source = zip_source_function(archive->zip, callback, record);
-    if (!source)
-        return archive_file_fail(&archive->file, zip_get_error(archive->zip), err);
-    return add(archive, name, size, source, err);
+    struct entry *entry = open_record(archive, name, size, err);
+    if (!entry)
+        return -1;
+    for (uint64_t left = size; left > 0;) {
+        size_t want = left < ARCHIVE_PIECE ? (size_t)left : ARCHIVE_PIECE, got = 0;
+        if (read(context, archive->piece, want, &got, err) < 0)
+            return -1;
+        if (got == 0 || got > want)
+            return h5pt_fail(err, H5PT_INTERNAL, name, "A record of the archive has not the announced size");
+        if (add_piece(archive, entry, archive->piece, got, err) < 0)
+            return -1;
+        left -= got;
+    }
+    return end(archive, entry, err);
+}
+
+/* ---- the central directory ---- */
+
+static void put_entry(struct strbuf *out, const struct entry *entry)
+{
+    bool large = entry->size >= UINT32_MAX, far = entry->header >= UINT32_MAX;
+    unsigned extra = (large ? 16u : 0u) + (far ? 8u : 0u);
+    put(out, central_signature, 4);
+    put(out, extra ? VERSION_ZIP64 : VERSION, 2);
+    put(out, extra ? VERSION_ZIP64 : VERSION, 2);
+    put(out, FLAGS, 2);
+    put(out, 0, 2);
+    put(out, DOS_TIME, 2);
+    put(out, DOS_DATE, 2);
+    put(out, entry->crc, 4);
+    put(out, narrow(entry->size), 4);
+    put(out, narrow(entry->size), 4);
+    put(out, strlen(entry->path), 2);
+    put(out, extra ? extra + 4 : 0, 2);
+    put(out, 0, 2); /* comment */
+    put(out, 0, 2); /* disk */
+    put(out, 0, 2);
+    put(out, 0, 4);
+    put(out, narrow(entry->header), 4);
+    strbuf_add(out, entry->path);
+    if (extra) {
+        put(out, ZIP64_ID, 2);
+        put(out, extra, 2);
+    }
+    for (int i = 0; large && i < 2; i++)
+        put(out, entry->size, 8);
+    if (far)
+        put(out, entry->header, 8);
+}
+
+static void put_end(struct strbuf *out, uint64_t start, uint64_t size, uint64_t count)
+{
+    if (start >= UINT32_MAX || size >= UINT32_MAX || count >= UINT16_MAX) {
+        put(out, end_signature_64, 4);
+        put(out, END_64_REST, 8);
+        put(out, VERSION_ZIP64, 2);
+        put(out, VERSION_ZIP64, 2);
+        put(out, 0, 4);
+        put(out, 0, 4);
+        put(out, count, 8);
+        put(out, count, 8);
+        put(out, size, 8);
+        put(out, start, 8);
+        put(out, locator_signature, 4);
+        put(out, 0, 4);
+        put(out, start + size, 8);
+        put(out, 1, 4);
+    }
+    uint64_t short_count = count < UINT16_MAX ? count : UINT16_MAX;
+    put(out, end_signature, 4);
+    put(out, 0, 2);
+    put(out, 0, 2);
+    put(out, short_count, 2);
+    put(out, short_count, 2);
+    put(out, narrow(size), 4);
+    put(out, narrow(start), 4);
+    put(out, 0, 2);
 }
 
 int archive_finish(struct archive *archive, uint64_t *ret_bytes, char ret_sha256[DIGEST_TEXT_SIZE],
                    struct h5pt_error *err)
 {
-    assert(archive->zip);
-    uint64_t bytes = 0;
-    char sha256[DIGEST_TEXT_SIZE];
-    if (zip_close(archive->zip) < 0)
-        return archive_file_fail(&archive->file, zip_get_error(archive->zip), err);
-    archive->zip = NULL;
-    /* libzip goes back to each header once it knows the CRC, so the file is hashed afterwards, from the page cache, while
-     * the disk is still writing. */
-    if (digest_file(archive->file.fd, &bytes, sha256, err) < 0)
+    struct strbuf directory = STRBUF_INIT;
+    if (archive->finished && output_rewind(&archive->out, archive->records_end, err) < 0)
         return -1;
-    if (fsync(archive->file.fd) < 0)
-        return h5pt_fail_errno(err, H5PT_IO, NULL, "The archive cannot be written to the disk");
-    *ret_bytes = bytes;
-    memcpy(ret_sha256, sha256, sizeof sha256);
-    return 0;
+    archive->records_end = archive->out.size;
+    if (output_mark(&archive->out, err) < 0)
+        return -1;
+    for (size_t i = 0; i < archive->count; i++)
+        put_entry(&directory, &archive->entries[i]);
+    put_end(&directory, archive->records_end, directory.length, archive->count);
+    int status = write_header(archive, &directory, err);
+    strbuf_release(&directory);
+    if (status < 0)
+        return -1;
+    archive->finished = true;
+    return output_finish(&archive->out, ret_bytes, ret_sha256, err);
 }

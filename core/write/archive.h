@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writing the ZIP container that PyTorch reads: every record is "archive/<name>", STORED, its payload at a multiple of 64
- * bytes (padded by an extra field "FB" in the local header, as torch does), with its true CRC, ZIP64 where sizes need it,
- * and one constant date, so that the same records give the same bytes.
+ * bytes (padded by an extra field "FB" in the local header, as torch does), ZIP64 where sizes need it, and one constant date, so
+ * that the same records give the same bytes. As in torch's own files the CRC and the sizes of a record stand behind it (a data
+ * descriptor) and in the central directory: everything is written once, front to back, and hashed on the way.
  *
  *     archive_new → archive_add_bytes, archive_add_stream … → archive_finish → archive_free
  *
- * The records are written, in the order in which they were added, by archive_finish: a stream is asked for its bytes only
- * then, one record after the other. */
+ * After archive_finish the file can be read, and more records can be added: they take the place of the central directory, and
+ * archive_finish is called again. */
 #ifndef H5PT_WRITE_ARCHIVE_H
 #define H5PT_WRITE_ARCHIVE_H
 
@@ -31,17 +32,17 @@ typedef int archive_read_fn(void *context, void *buffer, size_t capacity, size_t
 int archive_new(int fd, struct archive **ret, struct h5pt_error *err);
 void archive_free(struct archive *archive); /* NULL-safe */
 
-/* A record from memory, which is copied. */
+/* Writes a record. Errors: DISK_FULL, IO, OUT_OF_MEMORY, LIMIT_EXCEEDED (a size that the format cannot hold). After a failure
+ * nothing more can be written. */
 int archive_add_bytes(struct archive *archive, const char *name, const void *bytes, size_t size,
                       struct h5pt_error *err);
 
-/* A record of exactly `size` bytes that `read` will give; `context` must live until archive_finish returns. Errors:
- * OUT_OF_MEMORY, LIMIT_EXCEEDED (a size that the format cannot hold), INTERNAL. */
+/* The same for a record of exactly `size` bytes that `read` gives. Errors: those of the stream, and INTERNAL when it has another
+ * size. */
 int archive_add_stream(struct archive *archive, const char *name, uint64_t size, archive_read_fn *read, void *context,
                        struct h5pt_error *err);
 
-/* Writes the file, fsyncs it, and tells its size and SHA-256. Nothing can be added any more. Errors: DISK_FULL, IO,
- * OUT_OF_MEMORY, INTERNAL, those of the streams. */
+/* Completes the file, and tells its size and SHA-256. The caller syncs it. Errors: DISK_FULL, IO, OUT_OF_MEMORY. */
 int archive_finish(struct archive *archive, uint64_t *ret_bytes, char ret_sha256[DIGEST_TEXT_SIZE],
                    struct h5pt_error *err);
 

@@ -2,52 +2,23 @@
 #include "write/archive_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-    /* libzip writes 8 KiB at a time and goes back to each header; both end here for small records. */
-    WRITE_BUFFER = 1 << 20,
-    /* The disk starts to work while the rest is being made, instead of in the fsync at the end. */
-    WRITEBACK_STEP = 16 << 20,
-};
-
-static int init(struct archive_file *file, int fd, bool writable, struct h5pt_error *err)
+int archive_file_init(struct archive_file *file, int fd, struct h5pt_error *err)
 {
     struct stat st;
     if (fstat(fd, &st) < 0)
         return h5pt_fail_errno(err, H5PT_IO, NULL, "The archive cannot be examined");
-    *file = (struct archive_file){.fd = fd, .writable = writable, .size = (uint64_t)st.st_size};
+    *file = (struct archive_file){.fd = fd, .size = (uint64_t)st.st_size};
     zip_error_init(&file->zip_error);
-    return 0;
-}
-
-int archive_file_init_read(struct archive_file *file, int fd, struct h5pt_error *err)
-{
-    return init(file, fd, false, err);
-}
-
-int archive_file_init_write(struct archive_file *file, int fd, struct h5pt_error *err)
-{
-    unsigned char *buffer = malloc(WRITE_BUFFER);
-    if (!buffer)
-        return h5pt_fail_memory(err);
-    if (init(file, fd, true, err) < 0) {
-        free(buffer);
-        return -1;
-    }
-    file->buffer = buffer;
     return 0;
 }
 
 void archive_file_release(struct archive_file *file)
 {
     zip_error_fini(&file->zip_error);
-    free(file->buffer);
     *file = (struct archive_file){.fd = -1};
 }
 
@@ -55,13 +26,6 @@ static zip_int64_t fail_read(struct archive_file *file)
 {
     zip_error_set(&file->zip_error, ZIP_ER_READ, errno);
     return h5pt_fail_errno(&file->error, H5PT_IO, NULL, "The archive cannot be read");
-}
-
-static zip_int64_t fail_write(struct archive_file *file)
-{
-    zip_error_set(&file->zip_error, ZIP_ER_WRITE, errno);
-    bool full = errno == ENOSPC || errno == EDQUOT;
-    return h5pt_fail_errno(&file->error, full ? H5PT_DISK_FULL : H5PT_IO, NULL, "The archive cannot be written");
 }
 
 static zip_int64_t read_some(struct archive_file *file, void *data, uint64_t length)
@@ -84,50 +48,6 @@ static zip_int64_t read_some(struct archive_file *file, void *data, uint64_t len
     return (zip_int64_t)done;
 }
 
-static zip_int64_t flush(struct archive_file *file)
-{
-    size_t done = 0;
-    while (done < file->used) {
-        ssize_t n = pwrite(file->fd, file->buffer + done, file->used - done, (off_t)(file->buffer_at + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fail_write(file);
-        done += (size_t)n;
-    }
-    uint64_t end = file->buffer_at + file->used;
-    if (end > file->started && end - file->started >= WRITEBACK_STEP) {
-        /* Only a hint: what matters is the fsync. */
-        (void)sync_file_range(file->fd, (off_t)file->started, (off_t)(end - file->started), SYNC_FILE_RANGE_WRITE);
-        file->started = end;
-    }
-    file->used = 0;
-    return 0;
-}
-
-static zip_int64_t write_all(struct archive_file *file, const unsigned char *data, uint64_t length)
-{
-    for (uint64_t done = 0; done < length;) {
-        bool fits = file->write_at >= file->buffer_at && file->write_at <= file->buffer_at + file->used &&
-                    file->write_at < file->buffer_at + WRITE_BUFFER;
-        if (!fits) {
-            if (flush(file) < 0)
-                return -1;
-            file->buffer_at = file->write_at;
-        }
-        size_t at = (size_t)(file->write_at - file->buffer_at), room = WRITE_BUFFER - at;
-        size_t n = length - done < room ? (size_t)(length - done) : room;
-        memcpy(file->buffer + at, data + done, n);
-        if (at + n > file->used)
-            file->used = at + n;
-        file->write_at += n;
-        done += n;
-    }
-    if (file->write_at > file->size)
-        file->size = file->write_at;
-    return (zip_int64_t)length;
-}
-
 static zip_int64_t seek(struct archive_file *file, uint64_t *at, void *data, uint64_t length)
 {
     zip_int64_t offset = zip_source_seek_compute_offset(*at, file->size, data, length, &file->zip_error);
@@ -145,15 +65,11 @@ static zip_int64_t status(const struct archive_file *file, zip_stat_t *st)
     return (zip_int64_t)sizeof *st;
 }
 
-static zip_int64_t supports(const struct archive_file *file)
+static zip_int64_t supports(void)
 {
-    zip_int64_t readable = zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE,
-                                                          ZIP_SOURCE_STAT, ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE,
-                                                          ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL, ZIP_SOURCE_SUPPORTS, -1);
-    zip_int64_t writable = zip_source_make_command_bitmap(
-        ZIP_SOURCE_BEGIN_WRITE, ZIP_SOURCE_COMMIT_WRITE, ZIP_SOURCE_ROLLBACK_WRITE, ZIP_SOURCE_WRITE,
-        ZIP_SOURCE_SEEK_WRITE, ZIP_SOURCE_TELL_WRITE, ZIP_SOURCE_REMOVE, -1);
-    return file->writable ? readable | writable : readable;
+    return zip_source_make_command_bitmap(ZIP_SOURCE_OPEN, ZIP_SOURCE_READ, ZIP_SOURCE_CLOSE, ZIP_SOURCE_STAT,
+                                          ZIP_SOURCE_ERROR, ZIP_SOURCE_FREE, ZIP_SOURCE_SEEK, ZIP_SOURCE_TELL,
+                                          ZIP_SOURCE_SUPPORTS, -1);
 }
 
 static zip_int64_t callback(void *context, void *data, zip_uint64_t length, zip_source_cmd_t command)
@@ -166,16 +82,9 @@ static zip_int64_t callback(void *context, void *data, zip_uint64_t length, zip_
     case ZIP_SOURCE_TELL: return (zip_int64_t)file->read_at;
     case ZIP_SOURCE_STAT: return status(file, data);
     case ZIP_SOURCE_ERROR: return zip_error_to_data(&file->zip_error, data, length);
-    case ZIP_SOURCE_SUPPORTS: return supports(file);
-    case ZIP_SOURCE_BEGIN_WRITE: file->write_at = 0; return 0;
-    case ZIP_SOURCE_WRITE: return write_all(file, data, length);
-    case ZIP_SOURCE_SEEK_WRITE: return seek(file, &file->write_at, data, length);
-    case ZIP_SOURCE_TELL_WRITE: return (zip_int64_t)file->write_at;
-    case ZIP_SOURCE_COMMIT_WRITE: return flush(file);
+    case ZIP_SOURCE_SUPPORTS: return supports();
     case ZIP_SOURCE_CLOSE:
-    case ZIP_SOURCE_FREE:
-    case ZIP_SOURCE_REMOVE:
-    case ZIP_SOURCE_ROLLBACK_WRITE: return 0; /* the file belongs to the caller */
+    case ZIP_SOURCE_FREE: return 0; /* the file belongs to the caller */
     default: zip_error_set(&file->zip_error, ZIP_ER_OPNOTSUPP, 0); return -1;
     }
 }

@@ -5,11 +5,64 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { DIGEST_BUFFER = 256 * 1024 }; /* stays in the second-level cache between reading and hashing */
 
-static int hash_file(int fd, EVP_MD_CTX *context, unsigned char *buffer, uint64_t *ret_bytes, struct h5pt_error *err)
+static const char digits[] = "0123456789abcdef";
+
+/* libcrypto's context under our name. */
+static EVP_MD_CTX *context(const struct digest *digest)
+{
+    return (EVP_MD_CTX *)digest;
+}
+
+struct digest *digest_new(void)
+{
+    EVP_MD_CTX *new = EVP_MD_CTX_new();
+    if (new &&EVP_DigestInit_ex(new, EVP_sha256(), NULL) == 1)
+        return (struct digest *)new;
+    EVP_MD_CTX_free(new);
+    return NULL;
+}
+
+struct digest *digest_copy(const struct digest *digest)
+{
+    EVP_MD_CTX *copy = EVP_MD_CTX_new();
+    if (copy && EVP_MD_CTX_copy_ex(copy, context(digest)) == 1)
+        return (struct digest *)copy;
+    EVP_MD_CTX_free(copy);
+    return NULL;
+}
+
+void digest_free(struct digest *digest)
+{
+    EVP_MD_CTX_free(context(digest));
+}
+
+void digest_add(struct digest *digest, const void *bytes, size_t size)
+{
+    (void)EVP_DigestUpdate(context(digest), bytes, size);
+}
+
+void digest_finish(struct digest *digest, char ret_sha256[DIGEST_TEXT_SIZE])
+{
+    unsigned char sum[EVP_MAX_MD_SIZE] = {0};
+    (void)EVP_DigestFinal_ex(context(digest), sum, NULL);
+    for (size_t i = 0; i < DIGEST_TEXT_SIZE / 2; i++) {
+        ret_sha256[2 * i] = digits[sum[i] >> 4];
+        ret_sha256[2 * i + 1] = digits[sum[i] & 15];
+    }
+    ret_sha256[DIGEST_TEXT_SIZE - 1] = '\0';
+}
+
+bool digest_is_valid(const char *text)
+{
+    return strlen(text) == DIGEST_TEXT_SIZE - 1 && strspn(text, digits) == DIGEST_TEXT_SIZE - 1;
+}
+
+static int hash_file(int fd, struct digest *digest, unsigned char *buffer, uint64_t *ret_bytes, struct h5pt_error *err)
 {
     uint64_t bytes = 0;
     for (;;) {
@@ -20,8 +73,7 @@ static int hash_file(int fd, EVP_MD_CTX *context, unsigned char *buffer, uint64_
             return h5pt_fail_errno(err, H5PT_IO, NULL, "The file cannot be read to compute its SHA-256");
         if (n == 0)
             break;
-        if (!EVP_DigestUpdate(context, buffer, (size_t)n))
-            return h5pt_fail(err, H5PT_INTERNAL, NULL, "SHA-256 could not be computed");
+        digest_add(digest, buffer, (size_t)n);
         bytes += (uint64_t)n;
     }
     *ret_bytes = bytes;
@@ -30,37 +82,18 @@ static int hash_file(int fd, EVP_MD_CTX *context, unsigned char *buffer, uint64_
 
 int digest_file(int fd, uint64_t *ret_bytes, char ret_sha256[DIGEST_TEXT_SIZE], struct h5pt_error *err)
 {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char digest[32];
     uint64_t bytes = 0;
-    int rc = -1;
     unsigned char *buffer = malloc(DIGEST_BUFFER);
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    if (!buffer || !context) {
-        (void)h5pt_fail_memory(err);
-        goto out;
-    }
+    struct digest *digest = digest_new();
+    int rc = buffer && digest ? 0 : h5pt_fail_memory(err);
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    if (!EVP_DigestInit_ex(context, EVP_sha256(), NULL)) {
-        (void)h5pt_fail(err, H5PT_INTERNAL, NULL, "SHA-256 is not available");
-        goto out;
-    }
-    if (hash_file(fd, context, buffer, &bytes, err) < 0)
-        goto out;
-    if (!EVP_DigestFinal_ex(context, digest, NULL)) {
-        (void)h5pt_fail(err, H5PT_INTERNAL, NULL, "SHA-256 could not be computed");
-        goto out;
-    }
-    for (size_t i = 0; i < sizeof digest; i++) {
-        ret_sha256[2 * i] = digits[digest[i] >> 4];
-        ret_sha256[2 * i + 1] = digits[digest[i] & 15];
-    }
-    ret_sha256[2 * sizeof digest] = '\0';
-    if (ret_bytes)
+    if (rc == 0)
+        rc = hash_file(fd, digest, buffer, &bytes, err);
+    if (rc == 0)
+        digest_finish(digest, ret_sha256);
+    if (rc == 0 && ret_bytes)
         *ret_bytes = bytes;
-    rc = 0;
-out:
-    EVP_MD_CTX_free(context);
+    digest_free(digest);
     free(buffer);
     return rc;
 }

@@ -262,7 +262,7 @@ static int add_records(struct archive *archive, const struct torch_graph *graph,
 }
 
 int state_dict_write(const struct torch_graph *graph, struct source *source, int fd, struct artifact *ret,
-                     struct h5pt_error *err)
+                     struct archive **ret_archive, struct h5pt_error *err)
 {
     int rc = -1;
     uint64_t largest = 0;
@@ -291,9 +291,11 @@ int state_dict_write(const struct torch_graph *graph, struct source *source, int
         archive_finish(archive, &artifact.bytes, artifact.sha256, err) < 0)
         goto out;
     *ret = artifact;
+    *ret_archive = archive;
     rc = 0;
 out:
-    archive_free(archive);
+    if (rc < 0)
+        archive_free(archive);
     free(writer.buffer);
     free(records);
     return rc;

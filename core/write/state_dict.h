@@ -13,6 +13,7 @@
 #include "base/tensor.h"
 #include "source/source.h"
 #include "torch/graph.h"
+#include "write/archive.h"
 
 /* A written file. */
 struct artifact {
@@ -22,12 +23,12 @@ struct artifact {
     const char *how_to_load; /* a line of Python; static */
 };
 
-/* Writes the parameters of `graph` (keys in graph order) to `fd`, an empty file open for reading and writing, and fsyncs
- * it. Tensors come from `source` through their rearrangement; a float32 parameter is converted from whatever the source
+/* Writes the parameters of `graph` (keys in graph order) to `fd`, an empty file open for reading and writing. The archive is
+ * finished and can be read; *ret_archive, for records that are to be added, is to be freed by the caller. Tensors come from `source` through their rearrangement; a float32 parameter is converted from whatever the source
  * has, any other must have the dtype of its source. Constants may be float32, float64, int64, int32 and bool.
  * Errors: UNSUPPORTED_DTYPE (torch has no storage for it), IO, DISK_FULL, OUT_OF_MEMORY and those of source_read. */
 int state_dict_write(const struct torch_graph *graph, struct source *source, int fd, struct artifact *ret,
-                     struct h5pt_error *err);
+                     struct archive **ret_archive, struct h5pt_error *err);
 
 /* Reading it back, knowing nothing but the bytes: the ZIP directory and the pickle are parsed anew. */
 struct state_dict;

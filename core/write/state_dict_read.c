@@ -260,7 +260,7 @@ int state_dict_open(int fd, struct state_dict **ret, struct h5pt_error *err)
     struct state_dict *dict = calloc(1, sizeof *dict);
     if (!dict)
         return h5pt_fail_memory(err);
-    if (archive_file_init_read(&dict->file, fd, err) < 0) {
+    if (archive_file_init(&dict->file, fd, err) < 0) {
         free(dict);
         return -1;
     }

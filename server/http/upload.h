@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "digest.h"
+#include "write/digest.h"
 #include "jobs/jobs.h"
 #include "store/files.h"
 

@@ -5,7 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "digest.h"
+#include "write/digest.h"
 #include "jobs/internal.h"
 #include "log.h"
 

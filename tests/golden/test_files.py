@@ -191,3 +191,24 @@ def test_classes_of_the_user_are_refused(h5pt, tmp_path):
     code, _ = convert(h5pt, tmp_path, tmp_path / "mine.keras")
     refusals = torch_check.read_report(tmp_path / "out")["refusals"]
     assert code == 3 and [(r["code"], r["key"]) for r in refusals] == [("UNSUPPORTED_LAYER", "registered_name")]
+
+
+def test_one_file_is_complete(h5pt, tmp_path):
+    """model.pt has model.py and the report in it; what is in it alone loads."""
+    code, said = convert(h5pt, tmp_path, ARCHIVE + ".keras")
+    assert code == 0, said
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    with zipfile.ZipFile(tmp_path / "out" / "model.pt") as archive:
+        assert archive.testzip() is None
+        for name in ("model.py", "report.json"):
+            (alone / name).write_bytes(archive.read("archive/" + name))
+    assert (alone / "model.py").read_text() == (tmp_path / "out" / "model.py").read_text()
+    inner, outer = torch_check.read_report(alone), torch_check.read_report(tmp_path / "out")
+    assert inner["verdict"] == "converted" and inner["parity"] == outer["parity"] and inner["layers"] == outer["layers"]
+    shutil.copy(tmp_path / "out" / "model.pt", alone)
+    (tmp_path / "out").rename(tmp_path / "before")
+    alone.rename(tmp_path / "out")
+    check(tmp_path, ARCHIVE)
+    mapped = torch.load(tmp_path / "out" / "model.pt", mmap=True, weights_only=True)
+    assert mapped and all(torch.isfinite(t).all() for t in mapped.values())

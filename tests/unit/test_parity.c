@@ -16,7 +16,9 @@ static struct parity_result check_with(struct reading *r, const struct parity_op
     struct h5pt_error err = H5PT_ERROR_INIT;
     FILE *file = tmpfile();
     assert_non_null(file);
-    assert_int_equal(state_dict_write(&r->graph, r->source, fileno(file), &artifact, NULL), 0);
+    struct archive *archive = NULL;
+    assert_int_equal(state_dict_write(&r->graph, r->source, fileno(file), &artifact, &archive, NULL), 0);
+    archive_free(archive);
     assert_int_equal(state_dict_open(fileno(file), &dict, NULL), 0);
     if (parity_run(&r->model, &r->graph, &r->correspondence, r->source, dict, options, &result, &err) < 0) {
         if (!ret_err)

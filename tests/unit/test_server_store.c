@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "digest.h"
+#include "write/digest.h"
 #include "store/files.h"
 #include "store/store.h"
 

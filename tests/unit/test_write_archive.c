@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,49 +42,49 @@ static uint64_t number(const unsigned char *bytes, size_t n)
     return value;
 }
 
-/* What a local header says. */
+/* What a local header and the descriptor behind its payload say. */
 struct header {
     char name[64];
-    uint64_t size, payload; /* payload: offset in the file */
+    uint64_t size, payload, end; /* payload, end: offsets in the file */
     uint32_t crc;
 };
 
-/* Parses the local header at `offset`; checks what must hold for each. */
-static struct header read_header(int fd, uint64_t offset)
+/* Parses the record at `offset`, whose payload has `size` bytes; checks what must hold for each. */
+static struct header read_header(int fd, uint64_t offset, uint64_t size)
 {
-    struct header h = {.size = 0};
+    const bool large = size >= UINT32_MAX;
+    struct header h = {.size = size};
     unsigned char *fixed = read_range(fd, offset, 30);
     assert_int_equal(number(fixed, 4), 0x04034b50);
-    assert_int_equal(number(fixed + 6, 2) & ~0x800U, 0); /* flags: no data descriptor, not encrypted */
+    assert_int_equal(number(fixed + 6, 2), 0x808);       /* flags: UTF-8, CRC and sizes in a descriptor */
     assert_int_equal(number(fixed + 8, 2), 0);           /* stored */
     assert_int_equal(number(fixed + 10, 4), 0x00210000); /* 1980-01-01 00:00:00 */
-    h.crc = (uint32_t)number(fixed + 14, 4);
-    h.size = number(fixed + 22, 4);
-    assert_int_equal(number(fixed + 18, 4), h.size);
     size_t name = (size_t)number(fixed + 26, 2), extra = (size_t)number(fixed + 28, 2);
     assert_true(name < sizeof h.name);
     unsigned char *rest = read_range(fd, offset + 30, name + extra), *field = rest + name;
     memcpy(h.name, rest, name);
     h.payload = offset + 30 + name + extra;
-    bool padding = false;
+    bool padding = false, zip64 = false;
     while (field < rest + name + extra) {
         uint64_t id = number(field, 2), length = number(field + 2, 2);
         assert_true(id == 0x4246 || id == 1);
-        if (id == 1) {
-            assert_int_equal(length, 16);
-            assert_int_equal(h.size, UINT32_MAX);
-            h.size = number(field + 4, 8);
-            assert_int_equal(number(field + 12, 8), h.size);
-        } else {
-            padding = true;
-            for (uint64_t i = 0; i < length; i++)
-                assert_int_equal(field[4 + i], 'Z');
-        }
+        zip64 |= id == 1;
+        padding |= id == 0x4246;
+        for (uint64_t i = 0; id == 0x4246 && i < length; i++)
+            assert_int_equal(field[4 + i], 'Z');
         field += 4 + length;
     }
     assert_ptr_equal(field, rest + name + extra);
-    assert_true(padding);
+    assert_true(padding && zip64 == large);
     assert_int_equal(h.payload % ARCHIVE_ALIGNMENT, 0);
+    size_t width = large ? 8 : 4;
+    unsigned char *descriptor = read_range(fd, h.payload + size, 8 + 2 * width);
+    assert_int_equal(number(descriptor, 4), 0x08074b50);
+    h.crc = (uint32_t)number(descriptor + 4, 4);
+    assert_int_equal(number(descriptor + 8, width), size);
+    assert_int_equal(number(descriptor + 8 + width, width), size);
+    h.end = h.payload + size + 8 + 2 * width;
+    free(descriptor);
     free(rest);
     free(fixed);
     return h;
@@ -146,20 +147,18 @@ static void test_layout(void **state)
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(bytes, st.st_size);
     for (size_t i = 0; i < SIZE_COUNT + 2; i++) {
-        struct header h = read_header(fd, at);
+        struct header h = read_header(fd, at, i == 0 ? 6 : i <= SIZE_COUNT ? sizes[i - 1] : 0);
         char name[40] = "archive/data.pkl";
         if (i > 0)
             (void)snprintf(name, sizeof name, i <= SIZE_COUNT ? "archive/data/%zu" : "archive/empty", i - 1);
         assert_string_equal(h.name, name);
-        if (i > 0)
-            assert_int_equal(h.size, i <= SIZE_COUNT ? sizes[i - 1] : 0);
         unsigned char *payload = read_range(fd, h.payload, (size_t)h.size);
         assert_int_equal(h.crc, crc32(0, payload, (uInt)h.size));
         for (uint64_t k = 0; i > 0 && k < h.size; k++)
             if (payload[k] != (unsigned char)(k * 7))
                 fail_msg("record %zu differs at %llu", i, (unsigned long long)k);
         free(payload);
-        at = h.payload + h.size;
+        at = h.end;
     }
     unsigned char *directory = read_range(fd, at, 46);
     assert_int_equal(number(directory, 4), 0x02014b50);
@@ -209,17 +208,38 @@ static void test_stream_errors(void **state)
         struct h5pt_error err = H5PT_ERROR_INIT;
         struct archive *archive;
         struct pattern pattern = {.left = 100000, .piece = 30000, .fail = fail};
-        uint64_t bytes = 77;
-        char sha256[DIGEST_TEXT_SIZE] = "untouched";
         assert_int_equal(archive_new(fd, &archive, &err), 0);
-        assert_int_equal(archive_add_stream(archive, "data/0", 100001, read_pattern, &pattern, &err), 0);
-        assert_int_equal(archive_finish(archive, &bytes, sha256, &err), -1);
+        assert_int_equal(archive_add_stream(archive, "data/0", 100001, read_pattern, &pattern, &err), -1);
         assert_int_equal(err.code, fail == 1 ? H5PT_H5_CORRUPT : H5PT_INTERNAL);
-        assert_int_equal(bytes, 77);
-        assert_string_equal(sha256, "untouched");
         archive_free(archive);
         close(fd);
     }
+}
+
+/* What is added to a finished archive takes the place of its central directory: the file is the same as when it was all added
+ * at once, and so is its digest. */
+static void test_added_later(void **state)
+{
+    (void)state;
+    uint64_t bytes[2];
+    char sha256[2][DIGEST_TEXT_SIZE], whole[DIGEST_TEXT_SIZE];
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    for (int later = 0; later < 2; later++) {
+        int fd = new_file();
+        struct archive *archive;
+        assert_int_equal(archive_new(fd, &archive, &err), 0);
+        assert_int_equal(archive_add_bytes(archive, "data.pkl", "pickle", 6, &err), 0);
+        for (int i = 0; later && i < 2; i++)
+            assert_int_equal(archive_finish(archive, &bytes[1], sha256[1], &err), 0);
+        assert_int_equal(archive_add_bytes(archive, "report.json", "{}", 2, &err), 0);
+        assert_int_equal(archive_finish(archive, &bytes[later], sha256[later], &err), 0);
+        assert_int_equal(digest_file(fd, NULL, whole, &err), 0);
+        assert_string_equal(whole, sha256[later]);
+        archive_free(archive);
+        close(fd);
+    }
+    assert_int_equal(bytes[0], bytes[1]);
+    assert_string_equal(sha256[0], sha256[1]);
 }
 
 static void test_unusable_files(void **state)
@@ -244,15 +264,12 @@ static void test_disk_full(void **state)
     (void)state;
     struct h5pt_error err = H5PT_ERROR_INIT;
     struct archive *archive;
-    uint64_t bytes;
-    char sha256[DIGEST_TEXT_SIZE];
     FILE *full = fopen("/dev/full", "r+");
     if (!full)
         skip();
     struct pattern pattern = {.left = 5000000, .piece = 4096};
     assert_int_equal(archive_new(fileno(full), &archive, &err), 0);
-    assert_int_equal(archive_add_stream(archive, "data/0", 5000000, read_pattern, &pattern, &err), 0);
-    assert_int_equal(archive_finish(archive, &bytes, sha256, &err), -1);
+    assert_int_equal(archive_add_stream(archive, "data/0", 5000000, read_pattern, &pattern, &err), -1);
     assert_int_equal(err.code, H5PT_DISK_FULL);
     archive_free(archive);
     assert_int_equal(fclose(full), 0);
@@ -270,7 +287,7 @@ static int read_zeros(void *context, void *buffer, size_t capacity, size_t *ret_
 static void test_impossible_sizes(void **state)
 {
     (void)state;
-    const uint64_t impossible[] = {UINT32_MAX, UINT64_MAX, UINT64_MAX / 2};
+    const uint64_t impossible[] = {UINT64_MAX, UINT64_MAX / 2};
     for (size_t i = 0; i < sizeof impossible / sizeof impossible[0]; i++) {
         int fd = new_file();
         struct h5pt_error err = H5PT_ERROR_INIT;
@@ -288,7 +305,7 @@ static void test_zip64(void **state)
     (void)state;
     if (!getenv("H5PT_TEST_LARGE"))
         skip();
-    const uint64_t large[] = {((uint64_t)1 << 32) - 2, (uint64_t)1 << 32, 12};
+    const uint64_t large[] = {((uint64_t)1 << 32) - 1, (uint64_t)1 << 32, 12};
     int fd = new_file();
     struct h5pt_error err = H5PT_ERROR_INIT;
     struct archive *archive;
@@ -303,9 +320,7 @@ static void test_zip64(void **state)
     assert_int_equal(archive_finish(archive, &bytes, sha256, &err), 0);
     archive_free(archive);
     for (int i = 0; i < 3; i++) {
-        struct header h = read_header(fd, at);
-        assert_int_equal(h.size, large[i]);
-        at = h.payload + h.size;
+        at = read_header(fd, at, large[i]).end;
     }
     close(fd);
 }
@@ -317,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_digest),           cmocka_unit_test(test_stream_errors),
         cmocka_unit_test(test_unusable_files),   cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_impossible_sizes), cmocka_unit_test(test_zip64),
+        cmocka_unit_test(test_added_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

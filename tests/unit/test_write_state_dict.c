@@ -83,7 +83,10 @@ static int write_parameters(struct source *source, struct torch_parameter *param
 {
     struct torch_graph graph = {.name = "Model", .parameters = parameters, .parameter_count = count};
     *ret_fd = new_file();
-    return state_dict_write(&graph, source, *ret_fd, ret, err);
+    struct archive *archive = NULL;
+    int status = state_dict_write(&graph, source, *ret_fd, ret, &archive, err);
+    archive_free(archive);
+    return status;
 }
 
 static struct tensor *read_tensor(struct state_dict *dict, const char *name)
