@@ -11,7 +11,11 @@
 
 static const char *const stage_names[CONVERT_STAGE_COUNT] = {"read", "graph", "lower", "write", "parity", "report"};
 static const char *const verdict_names[] = {"converted", "refused", "parity_failed"};
-static const char format_names[] = "pt py"; /* in the order of enum convert_format */
+static const char format_names[] = /* in the order of enum convert_format, with a space behind each */
+#define FORMAT(id, name, file, media_type, is_default) name " "
+#include "formats.def"
+#undef FORMAT
+    ;
 static const char parity_names[] = "full quick off";
 static const char layout_names[] = "torch keras";
 static const char dtype_names[] = "keep float32 float16 bfloat16";
@@ -25,6 +29,16 @@ const char *convert_stage_name(enum convert_stage stage)
 const char *convert_verdict_name(enum convert_verdict verdict)
 {
     return verdict_names[verdict];
+}
+
+const char *convert_format_file(enum convert_format_index format)
+{
+    static const char *const files[] = {
+#define FORMAT(id, name, file, media_type, is_default) file,
+#include "formats.def"
+#undef FORMAT
+    };
+    return files[format];
 }
 
 int convert_parse_formats(const char *text, unsigned *ret, struct h5pt_error *err)

@@ -14,6 +14,7 @@
 #include "keras/model.h"
 #include "layers/lower.h"
 #include "parity/parity.h"
+#include "picture.h"
 #include "raw_weights.h"
 #include "report.h"
 #include "torch/graph.h"
@@ -43,7 +44,13 @@ struct conversion {
     enum convert_stage stage;
 };
 
-static const char pt_name[] = "model.pt", py_name[] = "model.py", report_name[] = "report.json";
+static const char pt_name[] = "model.pt", py_name[] = "model.py", svg_name[] = "model.svg",
+                  report_name[] = "report.json";
+static const unsigned default_formats =
+#define FORMAT(id, name, file, media_type, is_default) (is_default ? CONVERT_##id : 0) |
+#include "formats.def"
+#undef FORMAT
+    0;
 static const char temporary_prefix[] = ".h5pt-";
 
 /* ---- stages ---- */
@@ -143,9 +150,9 @@ static int write_text(struct conversion *c, const char *name, const char *text, 
 /* What an earlier conversion into the same directory left, or a part of this one, must not be taken for its result. */
 static void remove_artifacts(const struct conversion *c)
 {
-    static const char *const names[] = {pt_name, py_name, report_name};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        (void)unlinkat(c->request->output_dir, names[i], 0);
+    for (int i = 0; i < CONVERT_FORMAT_COUNT; i++)
+        (void)unlinkat(c->request->output_dir, convert_format_file((enum convert_format_index)i), 0);
+    (void)unlinkat(c->request->output_dir, report_name, 0);
 }
 
 /* ---- the pipeline ---- */
@@ -268,6 +275,30 @@ static int write_artifacts(struct conversion *c)
     return c->request->weights_only ? 0 : write_python(c);
 }
 
+/* What cannot hold every model is left out then, which is no reason to refuse the others. */
+static int left_out(struct conversion *c, const char *name, const struct h5pt_error *why)
+{
+    if (h5pt_code_exit(why->code) == h5pt_code_exit(H5PT_IO) || why->code == H5PT_OUT_OF_MEMORY) {
+        *c->err = *why;
+        return -1;
+    }
+    findings_add(&c->warnings, H5PT_FORMAT_LEFT_OUT, why->where, name, "%s was not made: %s", name, why->message);
+    return 0;
+}
+
+static int draw_picture(struct conversion *c)
+{
+    struct strbuf svg = STRBUF_INIT;
+    struct h5pt_error why = H5PT_ERROR_INIT;
+    int status = picture_draw(&c->facts, &svg, &why);
+    if (status < 0)
+        status = left_out(c, svg_name, &why);
+    else
+        status = write_text(c, svg_name, strbuf_text(&svg), svg.length, add_artifact(c, svg_name, "a browser"));
+    strbuf_release(&svg);
+    return status;
+}
+
 /* model.pt has model.py and the report in it, so that the one file is complete. The same model gives the same bytes: times and
  * memory are left out. */
 static int complete_archive(struct conversion *c)
@@ -346,6 +377,8 @@ static int finish(struct conversion *c)
     }
     if (c->request->output_dir < 0)
         return 0;
+    if ((c->request->formats & CONVERT_SVG) && !c->request->weights_only && draw_picture(c) < 0)
+        return -1;
     if (identify_source(c) < 0 || (c->pt && complete_archive(c) < 0))
         return -1;
     for (int i = 0; i < c->facts.artifact_count; i++)
@@ -404,7 +437,7 @@ int convert_run(const struct convert_request *request, struct convert_result *re
     struct h5pt_error local = H5PT_ERROR_INIT;
     struct convert_request with_defaults = *request;
     if (!with_defaults.formats)
-        with_defaults.formats = CONVERT_PT | CONVERT_PY;
+        with_defaults.formats = default_formats;
     struct conversion c = {
         .request = &with_defaults,
         .err = &local,
@@ -434,8 +467,8 @@ out:
     if (request->output_dir >= 0) {
         if (status < 0)
             remove_artifacts(&c);
-        discard(&c, pt_name);
-        discard(&c, py_name);
+        for (int i = 0; i < CONVERT_FORMAT_COUNT; i++)
+            discard(&c, convert_format_file((enum convert_format_index)i));
         discard(&c, report_name);
     }
     parity_vectors_release(&c.vectors);

@@ -12,11 +12,22 @@
 #include "base/strbuf.h"
 #include "source/source.h"
 
-/* Artifacts that can be asked for; report.json is always written. */
-enum convert_format {
-    CONVERT_PT = 1 << 0, /* model.pt, the state_dict */
-    CONVERT_PY = 1 << 1, /* model.py, the nn.Module */
+/* Artifacts that can be asked for, of formats.def; report.json is always written. */
+enum convert_format_index {
+#define FORMAT(id, name, file, media_type, is_default) CONVERT_INDEX_##id,
+#include "formats.def"
+#undef FORMAT
+    CONVERT_FORMAT_COUNT
 };
+
+/* Sets of them. */
+enum convert_format {
+#define FORMAT(id, name, file, media_type, is_default) CONVERT_##id = 1 << CONVERT_INDEX_##id,
+#include "formats.def"
+#undef FORMAT
+};
+
+const char *convert_format_file(enum convert_format_index format); /* "model.pt" */
 
 enum convert_layout {
     CONVERT_LAYOUT_TORCH, /* feature maps with the channels first */
@@ -52,7 +63,7 @@ struct convert_request {
     bool weights_only;        /* no model: a state_dict of the tensors as stored, under their Keras names */
     const char *backend;      /* "tensorflow" or "theano": who computed a model of Keras 1; NULL: as the file tells */
     int output_dir;           /* an open directory for the artifacts; -1: dry run, nothing is written */
-    unsigned formats;         /* of enum convert_format; 0: PT and PY */
+    unsigned formats;         /* of enum convert_format; 0: the default ones */
     enum convert_parity parity;
     enum convert_layout layout;
     enum convert_dtype dtype;

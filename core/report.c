@@ -85,20 +85,11 @@ static json_t *source_json(const struct report_facts *f)
                      optional_text(f->model ? f->model->name : NULL));
 }
 
-static int64_t parameter_count(const struct keras_layer *layer)
-{
-    int64_t total = 0, count;
-    for (int i = 0; i < layer->weight_count; i++)
-        if (shape_count(&layer->weights[i].shape, &count))
-            total += count;
-    return total;
-}
-
 static json_t *model_json(const struct report_facts *f)
 {
     int64_t parameters = 0;
     for (int i = 0; i < f->model->layer_count; i++)
-        parameters += parameter_count(f->model->layers[i]);
+        parameters += keras_layer_parameters(f->model->layers[i]);
     json_int_t modules = 0;
     json_t *seen = json_object();
     for (int i = 0; f->graph && i < f->graph->node_count; i++) {
@@ -167,7 +158,7 @@ static json_t *layer_json(const struct report_facts *f, const struct keras_call 
     return json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "path", report_text(layer->path), "class",
                      report_text(layer->class_name), "torch", torch_text(f, call), "output_shape",
                      known ? shape_json(&call->outputs[0]->shape) : json_null(), "parameters",
-                     (json_int_t)parameter_count(layer), "parity",
+                     (json_int_t)keras_layer_parameters(layer), "parity",
                      error && error->max_abs >= 0 ? error_json(error) : json_null());
 }
 

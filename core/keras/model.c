@@ -158,6 +158,15 @@ int keras_model_read(const struct source *source, const struct keras_request *re
     return status;
 }
 
+int64_t keras_layer_parameters(const struct keras_layer *layer)
+{
+    int64_t total = 0, count;
+    for (int i = 0; i < layer->weight_count; i++)
+        if (shape_count(&layer->weights[i].shape, &count))
+            total += count;
+    return total;
+}
+
 void keras_model_release(struct keras_model *model)
 {
     json_decref(model->json);

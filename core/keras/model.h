@@ -129,6 +129,8 @@ int keras_model_read(const struct source *source, const struct keras_request *re
                      struct h5pt_error *err);
 void keras_model_release(struct keras_model *model);
 
+int64_t keras_layer_parameters(const struct keras_layer *layer); /* numbers in its weights */
+
 struct keras_version keras_version_parse(const char *text); /* NULL: Keras 1 */
 
 /* The graph as text, one call a line: what --dump keras prints and tests compare. */

@@ -104,3 +104,8 @@ def test_layout_and_dtype(daemon):
     assert spec["torch_shape"] == spec["keras_shape"] and spec["dtype"] == "float16"
     expect(daemon.post("/v1/convert?layout=nhwc", case(CLASSIC)), 400, "USAGE")
     expect(daemon.post("/v1/convert?dtype=int8", case(CLASSIC)), 400, "USAGE")
+
+
+def test_picture(daemon):
+    answer = daemon.post("/v1/convert?formats=svg&format=svg", case(CLASSIC))
+    assert answer.status_code == 200 and answer.headers["Content-Type"] == "image/svg+xml" and answer.text.startswith("<svg")
