@@ -6,6 +6,7 @@
 
 #include "base/words.h"
 #include "convert.h"
+#include "keras/functions.h"
 #include "layers/activation.h"
 #include "layers/layer.h"
 
@@ -105,13 +106,91 @@ static json_t *word_list(const char *words)
     return list;
 }
 
+/* Adds a text to a list, once. */
+static void add_once(json_t *list, const char *text)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (strcmp(json_string_value(json_array_get(list, i)), text) == 0)
+            return;
+    (void)json_array_append_new(list, json_string(text));
+}
+
+/* Class names in files: those of the row, and what Keras 1 called it. */
+static json_t *alias_list(const struct layer_class *class)
+{
+    static const char *const of_keras1[][2] = {
+#define K1_CLASS(old, new) {new, old},
+#include "keras/keras1.def"
+    };
+    json_t *list = word_list(class->aliases);
+    for (size_t i = 0; i < sizeof of_keras1 / sizeof *of_keras1; i++)
+        if (strcmp(of_keras1[i][0], class->name) == 0)
+            add_once(list, of_keras1[i][1]);
+    return list;
+}
+
+static json_t *torch_list(const struct layer_class *class)
+{
+    if (class->torch)
+        return word_list(class->torch);
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof class->functions / sizeof *class->functions; i++)
+        if (class->functions[i] != TORCH_NONE)
+            add_once(list, torch_op_name(class->functions[i], false));
+    return list;
+}
+
+static json_t *limit_list(const struct layer_class *class)
+{
+    json_t *list = json_array();
+    const char *text;
+    for (size_t i = 0; (text = layer_limit_at(class, i)); i++)
+        (void)json_array_append_new(list, json_string(text));
+    return list;
+}
+
 static json_t *layer_list(void)
 {
     json_t *list = json_array();
     const struct layer_class *class;
     for (size_t i = 0; (class = layer_class_at(i)); i++)
-        (void)json_array_append_new(list, json_pack("{s:s, s:o, s:o}", "class", class->name, "aliases",
-                                                    word_list(class->aliases), "versions", word_list(class->versions)));
+        (void)json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "class", class->name, "family",
+                                                    layer_family_at(i), "aliases", alias_list(class), "versions",
+                                                    word_list(class->versions), "torch", torch_list(class), "limits",
+                                                    limit_list(class)));
+    return list;
+}
+
+/* ---- functions ---- */
+
+/* The modules of functions.def as they are written; the others are functions of constants. */
+static const char *const modules[][2] = {{"ops", "keras.ops."},
+                                         {"K", "keras.backend."},
+                                         {"activations", "keras.activations."},
+                                         {"tf", "tf."},
+                                         {"raw", "tf.raw_ops."}};
+
+/* Adds the full names of the functions of a module that are calls of the operation (NULL: that are made of several). */
+static void add_function_names(json_t *list, const char *const module[2], const char *operation)
+{
+    const struct function *f;
+    for (size_t i = 0; (f = function_at(i)); i++) {
+        size_t length = 0, word_length;
+        const char *name = function_operation(f, &length), *names = f->names, *word;
+        bool same = operation ? name && strlen(operation) == length && memcmp(name, operation, length) == 0
+                              : !name && strchr(f->expression, '(');
+        if (!same || strcmp(f->module, module[0]) != 0)
+            continue;
+        while ((word = word_next(&names, &word_length)))
+            (void)json_array_append_new(list, json_sprintf("%s%.*s", module[1], (int)word_length, word));
+    }
+}
+
+static json_t *function_list(const char *operation)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+        add_function_names(list, modules[i], operation);
     return list;
 }
 
@@ -123,19 +202,41 @@ static json_t *operation_list(void)
     const struct layer_class *class;
     for (size_t i = 0; (class = layer_operation_at(i)); i++)
         if (word_index(own, class->name) < 0)
-            (void)json_array_append_new(list, json_string(class->name));
+            (void)json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:o}", "class", class->name, "functions",
+                                                        function_list(class->name), "torch", torch_list(class),
+                                                        "limits", limit_list(class)));
     return list;
 }
 
 static json_t *activation_list(void)
 {
     json_t *list = json_array();
-    const char *names;
-    for (size_t i = 0; (names = activation_names(i)); i++) {
-        json_t *words = word_list(names);
-        (void)json_array_extend(list, words);
-        json_decref(words);
+    const struct activation_row *row;
+    for (size_t i = 0; (row = activation_at(i)); i++) {
+        if (!*row->names)
+            continue;
+        json_t *torch = json_array();
+        if (row->torch == TORCH_NONE)
+            add_once(torch, "nothing");
+        for (int module = 1; row->torch != TORCH_NONE && module >= 0; module--)
+            add_once(torch, torch_op_name(row->torch, module));
+        (void)json_array_append_new(list, json_pack("{s:o, s:o, s:o}", "names", word_list(row->names), "versions",
+                                                    word_list(row->versions), "torch", torch));
     }
+    return list;
+}
+
+/* Classes that no torch can do the work of. */
+static json_t *unsupported_list(void)
+{
+    static const char *const rows[][2] = {
+#define BEYOND_TORCH(names, why) {names, why},
+#include "keras/beyond_torch.def"
+#undef BEYOND_TORCH
+    };
+    json_t *list = json_array();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        (void)json_array_append_new(list, json_pack("{s:o, s:s}", "classes", word_list(rows[i][0]), "why", rows[i][1]));
     return list;
 }
 
@@ -149,8 +250,9 @@ static json_t *backend_list(void)
 
 json_t *convert_capabilities(void)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "layers", layer_list(), "operations", operation_list(),
-                     "activations", activation_list(), "formats", word_list(format_names), "parity",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "layers", layer_list(), "operations",
+                     operation_list(), "functions", function_list(NULL), "activations", activation_list(),
+                     "unsupported", unsupported_list(), "formats", word_list(format_names), "parity",
                      word_list(parity_names), "layouts", word_list(layout_names), "dtypes", word_list(dtype_names),
                      "backends", backend_list());
 }

@@ -135,9 +135,7 @@ static json_t *torch_text(const struct report_facts *f, const struct keras_call 
         const struct torch_node *node = &f->graph->nodes[i];
         if (!node->call || node->call->id != call->id || node->op == TORCH_PARAMETER)
             continue;
-        const struct torch_op_info *info = torch_op_info(node->op);
-        const char *name = node->module ? info->module : info->callee ? info->callee : "slice";
-        strbuf_addf(&out, "%s%s", out.length ? ", " : "", name);
+        strbuf_addf(&out, "%s%s", out.length ? ", " : "", torch_op_name(node->op, node->module != NULL));
     }
     json_t *text = f->graph ? json_string(strbuf_text(&out)) : json_null();
     strbuf_release(&out);

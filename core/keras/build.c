@@ -41,12 +41,9 @@ static bool is_operation(const struct builder *b, const struct keras_layer *laye
 static const struct {
     const char *names, *why;
 } beyond_torch[] = {
-    {"StringLookup TextVectorization",
-     "works on strings, which torch has no tensors of; do it before the model and give it the ids"},
-    {"Hashing HashedCrossing",
-     "hashes its input as a string, which torch cannot; do it before the model and give it the ids"},
-    {"TFSMLayer JaxLayer FlaxLayer TorchModuleWrapper", "runs a program of another framework that is not in the file"},
-    {"DenseFeatures SequenceFeatures", "takes feature columns, which are Python objects that the file does not hold"},
+#define BEYOND_TORCH(names, why) {names, why},
+#include "keras/beyond_torch.def"
+#undef BEYOND_TORCH
 };
 
 static const char *why_beyond_torch(const char *class_name)

@@ -24,6 +24,20 @@ const struct function *function_find(const char *module, const char *name)
     return NULL;
 }
 
+const struct function *function_at(size_t index)
+{
+    return index < sizeof functions / sizeof *functions ? &functions[index] : NULL;
+}
+
+const char *function_operation(const struct function *f, size_t *length)
+{
+    const char *call = strchr(f->expression, '(');
+    if (!isupper((unsigned char)f->expression[0]) || !call || strchr(call + 1, '('))
+        return NULL;
+    *length = (size_t)(call - f->expression);
+    return f->expression;
+}
+
 /* ---- parameters ---- */
 
 enum { MAX_PARAMETERS = 16, MAX_ARGUMENTS = 8 };

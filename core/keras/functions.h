@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The functions that graph layers and Lambda bodies call (tf.*, keras.backend.*, keras.ops.*, raw TensorFlow operations,
- * Python's own), each told as operations of Keras 3: the rows of functions.def. Private to keras/. */
+ * Python's own), each told as operations of Keras 3: the rows of functions.def. */
 #ifndef H5PT_KERAS_FUNCTIONS_H
 #define H5PT_KERAS_FUNCTIONS_H
 
@@ -16,6 +16,11 @@ struct function {
 
 /* The function of that name, or NULL. Symbols of TensorFlow come with or without "compat.v1." before them. */
 const struct function *function_find(const char *module, const char *name);
+
+/* All functions, in table order; NULL past the end. */
+const struct function *function_at(size_t index);
+/* The operation that the function is, when it is no more than a call of one (a word of its expression; *length bytes), or NULL. */
+const char *function_operation(const struct function *f, size_t *length);
 
 /* Binds the arguments (a list and an object, or NULL) as Python would, refuses those that are not honoured, and computes the
  * expression. NULL after setting t->why. */

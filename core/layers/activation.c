@@ -9,19 +9,17 @@
 #include "layers/axes.h"
 #include "layers/variants.h"
 
-static const struct {
-    const char *names, *versions;
-} table[ACTIVATION_COUNT] = {
-#define ACTIVATION(id, names, versions) {names, versions},
+static const struct activation_row table[ACTIVATION_COUNT] = {
+#define ACTIVATION(id, names, versions, torch) {names, versions, TORCH_##torch},
 #include "layers/activations.def"
 #undef ACTIVATION
 };
 
 extern const struct layer_handler activation_handler;
 
-const char *activation_names(size_t index)
+const struct activation_row *activation_at(size_t index)
 {
-    return index < ACTIVATION_COUNT ? table[index].names : NULL;
+    return index < ACTIVATION_COUNT ? &table[index] : NULL;
 }
 
 /* ---- reading ---- */
@@ -65,18 +63,9 @@ static struct activation read_nested(struct config_reader *reader, const struct 
 static struct activation read_name(struct config_reader *reader, const char *key, const char *name)
 {
     const char *version = reader->version.major >= 3 ? "3" : reader->version.tf ? "tf" : "2";
-    for (int kind = 0; kind < ACTIVATION_COUNT; kind++) {
-        if (word_index(table[kind].names, name) < 0)
-            continue;
-        if (word_index(table[kind].versions, version) < 0)
-            break;
-        /* The function of this name has arguments without defaults: nobody can call it. */
-        if (kind == ACTIVATION_THRESHOLD)
-            break;
-        if (kind == ACTIVATION_HARD_SIGMOID && reader->version.major < 3)
-            kind = ACTIVATION_HARD_SIGMOID_LEGACY;
-        return activation_default((enum activation_kind)kind);
-    }
+    for (int kind = 0; kind < ACTIVATION_COUNT; kind++)
+        if (word_index(table[kind].names, name) >= 0 && word_index(table[kind].versions, version) >= 0)
+            return activation_default((enum activation_kind)kind);
     /* tf.keras takes the name of an activation layer for that layer with its defaults. */
     const struct layer_class *class = reader->version.tf ? layer_class_find(name) : NULL;
     if (!class || class->handler != &activation_handler || class->variant == ACTIVATION_LAYER_NAMED)

@@ -8,7 +8,7 @@
 #include "layers/lower.h"
 
 enum activation_kind {
-#define ACTIVATION(id, names, versions) ACTIVATION_##id,
+#define ACTIVATION(id, names, versions, torch) ACTIVATION_##id,
 #include "layers/activations.def"
 #undef ACTIVATION
     ACTIVATION_COUNT
@@ -25,8 +25,14 @@ struct activation {
     bool zeroes_masked; /* SOFTMAX: what a mask hides becomes 0 whatever is left */
 };
 
-/* The names of all activations, in table order (NULL past the end), for capabilities: "relu", "swish silu" … */
-const char *activation_names(size_t index);
+/* A row of activations.def. */
+struct activation_row {
+    const char *names;    /* in files, by spaces: "relu", "silu swish"; "": of operations only */
+    const char *versions; /* which Kerases have it by that name: of "2 tf 3" */
+    enum torch_op torch;  /* that it becomes, or the main one of several, or TORCH_NONE */
+};
+/* All rows, in table order, which is that of enum activation_kind; NULL past the end. */
+const struct activation_row *activation_at(size_t index);
 
 /* Reads key `key`: a name, null (linear), or a serialized function or layer object. GLU is refused. */
 struct activation activation_read(struct config_reader *reader, const char *key);

@@ -10,29 +10,28 @@
 
 /* Activations that are one node without attributes of their own, or with one that comes from the slope or the threshold. */
 static const struct {
-    enum torch_op op;
     enum { BARE = 1, SLOPE, LAMBDA } form; /* 0: not one of these */
     const char *attr;
 } single[ACTIVATION_COUNT] = {
-    [ACTIVATION_RELU6] = {TORCH_RELU6, BARE, NULL},
-    [ACTIVATION_LEAKY_RELU] = {TORCH_LEAKY_RELU, SLOPE, "negative_slope"},
-    [ACTIVATION_ELU] = {TORCH_ELU, SLOPE, "alpha"},
-    [ACTIVATION_SELU] = {TORCH_SELU, BARE, NULL},
-    [ACTIVATION_CELU] = {TORCH_CELU, SLOPE, "alpha"},
-    [ACTIVATION_SILU] = {TORCH_SILU, BARE, NULL},
-    [ACTIVATION_MISH] = {TORCH_MISH, BARE, NULL},
-    [ACTIVATION_SIGMOID] = {TORCH_SIGMOID, BARE, NULL},
-    [ACTIVATION_TANH] = {TORCH_TANH, BARE, NULL},
-    [ACTIVATION_SOFTPLUS] = {TORCH_SOFTPLUS, BARE, NULL},
-    [ACTIVATION_SOFTSIGN] = {TORCH_SOFTSIGN, BARE, NULL},
-    [ACTIVATION_EXPONENTIAL] = {TORCH_EXP, BARE, NULL},
-    [ACTIVATION_LOG_SIGMOID] = {TORCH_LOG_SIGMOID, BARE, NULL},
-    [ACTIVATION_HARD_SIGMOID] = {TORCH_HARD_SIGMOID, BARE, NULL},
-    [ACTIVATION_HARD_SILU] = {TORCH_HARD_SWISH, BARE, NULL},
-    [ACTIVATION_HARD_TANH] = {TORCH_HARD_TANH, BARE, NULL},
-    [ACTIVATION_HARD_SHRINK] = {TORCH_HARD_SHRINK, LAMBDA, "lambd"},
-    [ACTIVATION_SOFT_SHRINK] = {TORCH_SOFT_SHRINK, LAMBDA, "lambd"},
-    [ACTIVATION_TANH_SHRINK] = {TORCH_TANH_SHRINK, BARE, NULL},
+    [ACTIVATION_RELU6] = {BARE, NULL},
+    [ACTIVATION_LEAKY_RELU] = {SLOPE, "negative_slope"},
+    [ACTIVATION_ELU] = {SLOPE, "alpha"},
+    [ACTIVATION_SELU] = {BARE, NULL},
+    [ACTIVATION_CELU] = {SLOPE, "alpha"},
+    [ACTIVATION_SILU] = {BARE, NULL},
+    [ACTIVATION_MISH] = {BARE, NULL},
+    [ACTIVATION_SIGMOID] = {BARE, NULL},
+    [ACTIVATION_TANH] = {BARE, NULL},
+    [ACTIVATION_SOFTPLUS] = {BARE, NULL},
+    [ACTIVATION_SOFTSIGN] = {BARE, NULL},
+    [ACTIVATION_EXPONENTIAL] = {BARE, NULL},
+    [ACTIVATION_LOG_SIGMOID] = {BARE, NULL},
+    [ACTIVATION_HARD_SIGMOID] = {BARE, NULL},
+    [ACTIVATION_HARD_SILU] = {BARE, NULL},
+    [ACTIVATION_HARD_TANH] = {BARE, NULL},
+    [ACTIVATION_HARD_SHRINK] = {LAMBDA, "lambd"},
+    [ACTIVATION_SOFT_SHRINK] = {LAMBDA, "lambd"},
+    [ACTIVATION_TANH_SHRINK] = {BARE, NULL},
 };
 
 /* What lowering one activation needs, so that the pieces below stay short. */
@@ -168,14 +167,15 @@ struct lowered activation_lower(struct lowering *l, const struct keras_call *cal
     struct torch_attr attr;
     if (activation_has_axes(activation))
         return lower_along_axes(c, x);
+    enum torch_op op = activation_at(activation->kind)->torch;
     switch (single[activation->kind].form) {
-    case BARE: return one(c, x, single[activation->kind].op, 0, NULL);
+    case BARE: return one(c, x, op, 0, NULL);
     case SLOPE:
     case LAMBDA:
         attr = attr_float(
             single[activation->kind].attr,
             tidy_float(single[activation->kind].form == SLOPE ? activation->slope : activation->threshold));
-        return one(c, x, single[activation->kind].op, 1, &attr);
+        return one(c, x, op, 1, &attr);
     }
     switch (activation->kind) {
     case ACTIVATION_RELU: return lower_relu(c, x);

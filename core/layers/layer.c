@@ -9,12 +9,18 @@
 #include "layers/activation.h"
 #include "layers/variants.h"
 
-#define LAYER(name, aliases, versions, flags, handler, variant) extern const struct layer_handler handler##_handler;
+/* Each reading of a table takes the rows that it needs; the others are nothing to it. */
+#define FAMILY(id, title)
+#define LIMIT(classes, text)
+#define LAYER(name, aliases, versions, torch, flags, handler, variant)                                                 \
+    extern const struct layer_handler handler##_handler;
 #include "layers/layers.def"
 #undef LAYER
-#define OPERATION(name, flags, handler, variant) extern const struct layer_handler handler##_handler;
+#define OPERATION(name, torch, flags, handler, variant) extern const struct layer_handler handler##_handler;
+#define FUNCTION_OF(name, torch, scalar, flags, handler, variant) OPERATION(name, NULL, flags, handler, variant)
 #include "layers/operations.def"
 #undef OPERATION
+#undef FUNCTION_OF
 
 /* The flags of a row, without their prefix. */
 enum {
@@ -31,19 +37,72 @@ enum {
     OWN_DTYPE = LAYER_OWN_DTYPE,
 };
 
-static const struct layer_class classes[] = {
-#define LAYER(name, aliases, versions, flags, handler, variant)                                                        \
-    {#name, aliases, versions, flags, variant, &handler##_handler},
+#undef LIMIT
+#define LIMIT(classes, text) {classes, text},
+#define LAYER(name, aliases, versions, torch, flags, handler, variant)
+static const struct layer_limit layer_limits[] = {
 #include "layers/layers.def"
+    {NULL, NULL}};
 #undef LAYER
-};
-
-static const struct layer_class operations[] = {
-#define OPERATION(name, flags, handler, variant)                                                                       \
-    {#name, "", "3", MERGE | ARGUMENTS | ANY_DTYPE | (flags), variant, &handler##_handler},
+#define OPERATION(name, torch, flags, handler, variant)
+#define FUNCTION_OF(name, torch, scalar, flags, handler, variant)
+static const struct layer_limit operation_limits[] = {
 #include "layers/operations.def"
+    {NULL, NULL}};
 #undef OPERATION
+#undef FUNCTION_OF
+#undef LIMIT
+
+#define LIMIT(classes, text)
+#define NO_FUNCTIONS                                                                                                   \
+    {                                                                                                                  \
+        TORCH_NONE, TORCH_NONE                                                                                         \
+    }
+#define LAYER(name, aliases, versions, torch, flags, handler, variant)                                                 \
+    {#name, aliases, versions, torch, NO_FUNCTIONS, flags, variant, &handler##_handler, layer_limits},
+static const struct layer_class classes[] = {
+#include "layers/layers.def"
 };
+#undef LAYER
+
+enum { OPERATION_FLAGS = MERGE | ARGUMENTS | ANY_DTYPE };
+
+#define ROW(name, torch, functions, flags, handler, variant)                                                           \
+    {#name, "", "3", torch, functions, OPERATION_FLAGS | (flags), variant, &handler##_handler, operation_limits},
+#define PAIR(torch, scalar)                                                                                            \
+    {                                                                                                                  \
+        TORCH_##torch, TORCH_##scalar                                                                                  \
+    }
+#define OPERATION(name, torch, flags, handler, variant) ROW(name, torch, NO_FUNCTIONS, flags, handler, variant)
+#define FUNCTION_OF(name, torch, scalar, flags, handler, variant)                                                      \
+    ROW(name, NULL, PAIR(torch, scalar), flags, handler, variant)
+static const struct layer_class operations[] = {
+#include "layers/operations.def"
+};
+#undef OPERATION
+#undef FUNCTION_OF
+#undef FAMILY
+
+/* FAMILY_x is the index of the first class of the family: the enumerator after it starts there again. */
+#define LAYER(name, aliases, versions, torch, flags, handler, variant) LAYER_INDEX_##name,
+#define FAMILY(id, title) FAMILY_##id, BEFORE_FAMILY_##id = FAMILY_##id - 1,
+enum {
+#include "layers/layers.def"
+};
+#undef FAMILY
+#undef LAYER
+
+#define FAMILY(id, title) {FAMILY_##id, title},
+#define LAYER(name, aliases, versions, torch, flags, handler, variant)
+static const struct {
+    size_t first;
+    const char *title;
+} families[] = {
+#include "layers/layers.def"
+};
+#undef LAYER
+#undef FAMILY
+#undef LIMIT
 
 const struct layer_class *layer_operation_find(const char *name)
 {
@@ -122,6 +181,22 @@ int layer_argument_flag(struct layer_shape *s, const char *name, bool *ret)
 const struct layer_class *layer_class_at(size_t index)
 {
     return index < sizeof classes / sizeof *classes ? &classes[index] : NULL;
+}
+
+const char *layer_family_at(size_t index)
+{
+    const char *title = "";
+    for (size_t i = 0; i < sizeof families / sizeof *families && families[i].first <= index; i++)
+        title = families[i].title;
+    return title;
+}
+
+const char *layer_limit_at(const struct layer_class *class, size_t index)
+{
+    for (const struct layer_limit *limit = class->limits; limit->classes; limit++)
+        if (word_index(limit->classes, class->name) >= 0 && index-- == 0)
+            return limit->text;
+    return NULL;
 }
 
 const struct layer_class *layer_class_find(const char *name)

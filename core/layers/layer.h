@@ -17,6 +17,7 @@
 #include "base/tensor.h"
 #include "keras/config.h"
 #include "keras/model.h"
+#include "torch/graph.h"
 
 struct lowering;
 
@@ -116,14 +117,23 @@ struct layer_handler {
     int (*lower)(struct lowering *lowering, const struct keras_call *call); /* -1 after an error */
 };
 
-/* A row of layers.def. */
+/* What is refused of some classes although Keras computes it. */
+struct layer_limit {
+    const char *classes; /* by spaces */
+    const char *text;
+};
+
+/* A row of layers.def or operations.def. */
 struct layer_class {
-    const char *name;     /* "Conv2D" */
-    const char *aliases;  /* other class names in files, by spaces, or "" */
-    const char *versions; /* which Kerases have it: of "1 2 tf 3" */
-    unsigned flags;       /* of enum layer_flag */
-    int variant;          /* the rank of a convolution, the operation of a merge … */
+    const char *name;           /* "Conv2D" */
+    const char *aliases;        /* other class names in files, by spaces, or "" */
+    const char *versions;       /* which Kerases have it: of "1 2 tf 3" */
+    const char *torch;          /* names of what it becomes, by spaces, see layers.def; NULL: those of `functions` */
+    enum torch_op functions[2]; /* of two tensors, of a tensor and a number; or TORCH_NONE */
+    unsigned flags;             /* of enum layer_flag */
+    int variant;                /* the rank of a convolution, the operation of a merge … */
     const struct layer_handler *handler;
+    const struct layer_limit *limits; /* those of its table, up to one without classes */
 };
 
 /* The class with this name or alias, or NULL. */
@@ -135,5 +145,9 @@ const struct layer_class *layer_operation_find(const char *name);
 const struct layer_class *layer_operation_at(size_t index);
 /* All classes, in table order; NULL past the end. */
 const struct layer_class *layer_class_at(size_t index);
+/* The title of the family of that class. */
+const char *layer_family_at(size_t index);
+/* What is refused of the class, one text for each index; NULL past the last one. */
+const char *layer_limit_at(const struct layer_class *class, size_t index);
 
 #endif

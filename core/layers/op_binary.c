@@ -8,10 +8,9 @@
 
 enum operand_type { PROMOTE, FLOAT, COMPARE, LOGIC, WHOLE };
 
-#define TORCH_NONE TORCH_OP_COUNT
 #define BINARY(name, torch, scalar, type, value) [BINARY_##name] = {TORCH_##torch, TORCH_##scalar, type},
 static const struct {
-    enum torch_op op, scalar; /* TORCH_NONE: no form of its own */
+    enum torch_op op, scalar;
     enum operand_type type;
 } rows[] = {
 #include "layers/op_binary.def"
@@ -122,8 +121,9 @@ static struct lowered lower_pair(struct lowering *l, const struct keras_call *ca
 {
     enum dtype common = common_dtype(variant, o);
     struct layout layout = lower_common_layout(l, call, 2, o, call->outputs[0]->shape.rank);
+    bool by_number = rows[variant].scalar != TORCH_NONE && rows[variant].scalar != TORCH_CLAMP;
     for (int i = 0; i < 2; i++)
-        if (o[i].kind == OPERAND_TENSOR || o[1 - i].kind != OPERAND_TENSOR || rows[variant].scalar == TORCH_NONE)
+        if (o[i].kind == OPERAND_TENSOR || o[1 - i].kind != OPERAND_TENSOR || !by_number)
             ret[i] = lower_operand_as(l, call, &o[i], i ? "x2" : "x1", &layout, common);
         else
             ret[i].id = -1;
@@ -138,7 +138,7 @@ static struct lowered lower_pair(struct lowering *l, const struct keras_call *ca
 /* max(x, number) and min(x, number) are clamps. */
 static bool is_clamp(enum binary_variant variant, const struct operand o[2], enum dtype common)
 {
-    return (variant == BINARY_Maximum || variant == BINARY_Minimum) && dtype_is_float(common) &&
+    return rows[variant].scalar == TORCH_CLAMP && dtype_is_float(common) &&
            (o[0].kind == OPERAND_NUMBER) != (o[1].kind == OPERAND_NUMBER) &&
            (o[0].kind == OPERAND_TENSOR || o[1].kind == OPERAND_TENSOR);
 }

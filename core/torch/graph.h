@@ -20,7 +20,8 @@ enum torch_op {
 #define OP(id, kind, module, callee, attributes) TORCH_##id,
 #include "torch/ops.def"
 #undef OP
-    TORCH_OP_COUNT
+    TORCH_OP_COUNT,
+    TORCH_NONE = TORCH_OP_COUNT /* in tables: no operation */
 };
 
 enum torch_op_kind { TORCH_KIND_FUNCTION, TORCH_KIND_METHOD, TORCH_KIND_OPERATOR, TORCH_KIND_SPECIAL };
@@ -34,6 +35,8 @@ struct torch_op_info {
 };
 
 const struct torch_op_info *torch_op_info(enum torch_op op);
+/* What model.py calls it, as a module or else as a function, method or operator; "slice" when it is written as an index. */
+const char *torch_op_name(enum torch_op op, bool module);
 
 /* A size that is fixed (from_dim < 0: value), or read at run time from dim `from_dim` of the node's first input. */
 struct torch_size {

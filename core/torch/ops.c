@@ -15,6 +15,14 @@ const struct torch_op_info *torch_op_info(enum torch_op op)
     return &infos[op];
 }
 
+const char *torch_op_name(enum torch_op op, bool module)
+{
+    const struct torch_op_info *info = &infos[op];
+    if (info->module && (module || !info->callee))
+        return info->module;
+    return info->callee ? info->callee : "slice";
+}
+
 const struct torch_attr *torch_attr(const struct torch_node *node, const char *name)
 {
     for (int i = 0; i < node->attr_count; i++)

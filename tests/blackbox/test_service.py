@@ -41,7 +41,10 @@ def test_the_api_description_is_served(daemon):
 
 def test_capabilities(daemon):
     body = daemon.get("/v1/capabilities").json()
-    assert {"Conv2D", "Dense"} <= {layer["class"] for layer in body["layers"]}
+    layers = {layer["class"]: layer for layer in body["layers"]}
+    assert layers["Conv2D"]["torch"] == ["nn.Conv2d"] and layers["Conv2D"]["versions"] == ["1", "2", "tf", "3"]
+    assert "tf.math.tanh" in {name for row in body["operations"] for name in row["functions"]}
+    assert ["silu", "swish"] in [row["names"] for row in body["activations"]]
     assert {"pt", "py"} <= set(body["formats"]) and body["parity"] == ["full", "quick", "off"]
     assert body["limits"]["upload_bytes"] == 2 << 30 and body["libraries"]["hdf5"]
 

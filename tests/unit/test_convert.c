@@ -4,6 +4,7 @@
 
 #include <sys/stat.h>
 
+#include "base/words.h"
 #include "convert.h"
 #include "layers/layer.h"
 
@@ -324,6 +325,35 @@ static bool holds(const json_t *list, const char *text)
     return false;
 }
 
+/* Every class that a limit names is one of its table. */
+static void limits_are_of_known_classes(void **state)
+{
+    (void)state;
+    for (int operations = 0; operations < 2; operations++) {
+        const struct layer_class *first = operations ? layer_operation_at(0) : layer_class_at(0);
+        for (const struct layer_limit *limit = first->limits; limit->classes; limit++) {
+            const char *cursor = limit->classes, *word;
+            size_t length;
+            while ((word = word_next(&cursor, &length))) {
+                char name[64] = "";
+                assert_true(length < sizeof name);
+                memcpy(name, word, length);
+                const struct layer_class *class = operations ? layer_operation_find(name) : layer_class_find(name);
+                if (!class || strcmp(class->name, name) != 0)
+                    fail_msg("\"%s\" has a limit, but no row", name);
+            }
+        }
+    }
+}
+
+static const json_t *find(const json_t *rows, const char *class_name)
+{
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        if (strcmp(text_at(json_array_get(rows, i), "class"), class_name) == 0)
+            return json_array_get(rows, i);
+    return NULL;
+}
+
 static void capabilities_are_those_of_the_tables(void **state)
 {
     (void)state;
@@ -333,12 +363,25 @@ static void capabilities_are_those_of_the_tables(void **state)
     for (const struct layer_class *class; (class = layer_class_at(count)); count++) {
         const json_t *row = json_array_get(layers, count);
         assert_string_equal(text_at(row, "class"), class->name);
-        assert_true(json_array_size(json_object_get(row, "versions")) > 0);
+        assert_true(*text_at(row, "family") && json_array_size(json_object_get(row, "versions")) > 0 &&
+                    json_array_size(json_object_get(row, "torch")) > 0);
     }
     assert_true(count > 50);
     assert_int_equal(json_array_size(layers), count);
-    assert_true(holds(json_object_get(all, "activations"), "relu") &&
-                holds(json_object_get(all, "activations"), "silu"));
+    assert_string_equal(text_at(json_array_get(layers, 0), "family"), "Core");
+    const json_t *conv = find(layers, "Conv1D"), *maximum = find(json_object_get(all, "operations"), "Maximum");
+    assert_string_equal(text_at(conv, "family"), "Convolution");
+    assert_true(holds(json_object_get(conv, "aliases"), "Convolution1D") &&
+                holds(json_object_get(conv, "aliases"), "AtrousConvolution1D"));
+    assert_true(holds(json_object_get(maximum, "torch"), "torch.maximum") &&
+                holds(json_object_get(maximum, "torch"), "torch.clamp"));
+    assert_true(holds(json_object_get(maximum, "functions"), "keras.ops.maximum") &&
+                holds(json_object_get(maximum, "functions"), "tf.math.maximum"));
+    assert_false(holds(json_object_get(maximum, "functions"), "tf.clip_by_value"));
+    assert_true(holds(json_object_get(all, "functions"), "tf.clip_by_value"));
+    const json_t *relu = json_array_get(json_object_get(all, "activations"), 1);
+    assert_true(holds(json_object_get(relu, "names"), "relu") && holds(json_object_get(relu, "torch"), "nn.ReLU") &&
+                holds(json_object_get(relu, "torch"), "F.relu"));
     assert_true(holds(json_object_get(all, "formats"), "pt") && holds(json_object_get(all, "parity"), "quick"));
     json_decref(all);
     json_t *version = convert_version();
@@ -363,6 +406,7 @@ int main(void)
         cmocka_unit_test(conversions_can_be_repeated),
         cmocka_unit_test(options_are_parsed),
         cmocka_unit_test(capabilities_are_those_of_the_tables),
+        cmocka_unit_test(limits_are_of_known_classes),
     };
     return cmocka_run_group_tests(tests, begin_files, end_files);
 }
