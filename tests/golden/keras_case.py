@@ -12,6 +12,19 @@ import numpy as np
 FLAVOUR = "keras3" if keras.__version__.startswith("3.") else "tfkeras"
 # Classes that load_model does not find by itself; make_cases.py adds those that it defines.
 CUSTOM_OBJECTS = {"SpectralNormalization": keras.layers.SpectralNormalization}
+# By name: the function that makes the model, and what `meta` says of it.
+CASES = {}
+
+
+def case(name, only=FLAVOUR, **meta):
+    """Registers a function as a case of this Keras, or of the flavour `only`."""
+
+    def add(function):
+        if only == FLAVOUR:
+            CASES[name] = (function, meta)
+        return function
+
+    return add
 
 
 def role(variable):

@@ -5,7 +5,7 @@
     make_cases.py [-o DIR] [--seed N] [NAME ...]
 
 Writes DIR/FLAVOUR/made/NAME.h5 and .io.npz, FLAVOUR being keras3 or tfkeras; DIR is `cases` beside this script.  A case is a function
-below that returns a model; its inputs are drawn at random (integers in [0, 9) for an integer input) unless it returns them too.
+below, or in operation_cases.py, that returns a model; its inputs are drawn at random (integers in [0, 9) for an integer input) unless it returns them too.
 Afterwards run make_index.py.
 """
 import argparse
@@ -14,11 +14,11 @@ import os
 import sys
 
 import tensorflow as tf
-from keras_case import CUSTOM_OBJECTS, FLAVOUR, keras, np, randomise, run, save
+import operation_cases  # noqa: F401: its cases
+from keras_case import CASES, CUSTOM_OBJECTS, FLAVOUR, case, keras, np, randomise, run, save
 
 layers = keras.layers
 HERE = os.path.dirname(os.path.abspath(__file__))
-CASES = {}
 
 # Every string that `activation=` takes, by the documentation of the two versions.
 ACTIVATIONS_2_15 = (
@@ -28,15 +28,6 @@ ACTIVATIONS_3 = ACTIVATIONS_2_15 + (
     "hard_silu hard_swish celu squareplus soft_shrink glu tanh_shrink hard_tanh hard_shrink log_sigmoid sparse_plus sparsemax sparse_sigmoid"
 ).split()
 ACTIVATIONS = ACTIVATIONS_3 if FLAVOUR == "keras3" else ACTIVATIONS_2_15
-
-
-def case(name, only=FLAVOUR, **meta):
-    def add(function):
-        if only == FLAVOUR:
-            CASES[name] = (function, meta)
-        return function
-
-    return add
 
 
 def register_activations(group, names):
@@ -337,6 +328,34 @@ def instance_normalization_of_keras_contrib():
     x = InstanceNormalization(axis=-1, epsilon=0.1)(layers.Conv2D(4, 3)(image))
     y = InstanceNormalization(axis=1)(layers.Permute((3, 1, 2))(x))
     return keras.Model(image, [InstanceNormalization(epsilon=0.05)(layers.Conv2D(2, 2)(x)), y])
+
+
+@case("stochastic_depth_addons", only="tfkeras")
+def stochastic_depth_of_tensorflow_addons():
+    @keras.utils.register_keras_serializable(package="Addons")
+    class StochasticDepth(layers.Layer):
+        def __init__(self, survival_probability=0.5, **kwargs):
+            super().__init__(**kwargs)
+            self.survival_probability = survival_probability
+
+        def call(self, inputs):
+            shortcut, residual = inputs
+            return shortcut + self.survival_probability * residual
+
+        def get_config(self):
+            return {**super().get_config(), "survival_probability": self.survival_probability}
+
+    image = keras.Input((5, 4, 3))
+    x = layers.Conv2D(4, 2, padding="same")(image)
+    return keras.Model(image, StochasticDepth(0.7)([x, layers.Conv2D(4, 3, padding="same")(x)]))
+
+
+@case("thresholded_relu", only="keras3", reload=False, notes="Keras 3 still has the class, but does not find it in a file")
+def thresholded_relu():
+    from keras.src.legacy.layers import ThresholdedReLU
+
+    image = keras.Input((5, 4, 3))
+    return keras.Model(image, ThresholdedReLU(theta=0.7)(layers.Conv2D(4, 2)(image)))
 
 
 def ids_with_padding():
