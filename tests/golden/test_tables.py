@@ -19,7 +19,7 @@ ACTIVATIONS_WITHOUT_A_CASE = {(name, "2") for name in ("relu6", "leaky_relu", "s
 
 # What TimeDistributed leaves in a report, beside the layer inside; and operations that stand for no layer of a file.
 TIME_DISTRIBUTED = "TimeToBatch"
-OWN = {"Autocast", "BatchToTime"}
+OWN = {"Autocast", "BatchToTime", "ResizeLike"}
 
 ACTIVATION_KEYS = ("activation", "recurrent_activation", "inner_activation")
 
