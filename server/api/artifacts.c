@@ -6,13 +6,16 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "api/bundle.h"
 #include "http/respond.h"
+#include "write/digest.h"
 
 static const struct artifact_kind kinds[] = {
 #define ARTIFACT(format, name, media_type) {format, name, media_type},
 #include "api/artifacts.def"
 #undef ARTIFACT
 };
+static const char bundle_name[] = "all.zip";
 enum { KIND_COUNT = sizeof kinds / sizeof *kinds };
 
 const struct artifact_kind *artifact_of_format(const char *format)
@@ -83,7 +86,7 @@ const struct artifact_kind *artifact_accepted(const char *accept)
 
 bool artifact_is_made(const struct artifact_kind *artifact, const char *formats)
 {
-    if (!*formats || strcmp(artifact->name, "report.json") == 0)
+    if (!*formats || strcmp(artifact->name, "report.json") == 0 || strcmp(artifact->name, bundle_name) == 0)
         return true;
     for (const char *p = formats;; p++) {
         size_t n = strcspn(p, ",");
@@ -107,9 +110,42 @@ static const json_t *find_artifact(const struct job_record *record, const char *
     return NULL;
 }
 
+/* The archive has as little of its own as its parts say: the digest of theirs is its tag. */
+static void tag_of(const struct job_record *record, char ret[DIGEST_TEXT_SIZE])
+{
+    struct digest *digest = digest_new();
+    ret[0] = '\0';
+    for (size_t i = 0; digest && i < json_array_size(record->artifacts); i++) {
+        static const char *const keys[] = {"name", "sha256"};
+        for (size_t k = 0; k < 2; k++) {
+            const char *text = json_string_value(json_object_get(json_array_get(record->artifacts, i), keys[k]));
+            digest_add(digest, text ? text : "", text ? strlen(text) + 1 : 1);
+        }
+    }
+    if (digest)
+        digest_finish(digest, ret);
+    digest_free(digest);
+}
+
+static enum MHD_Result respond_bundle(struct request *request, const struct job_record *record)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    struct bundle *bundle;
+    char tag[DIGEST_TEXT_SIZE];
+    if (bundle_open(request->service->files, record, &bundle, &err))
+        return respond_problem(request, &err);
+    tag_of(record, tag);
+    request_header(request, "Content-Type", "application/zip");
+    request_header(request, "Content-Disposition", "attachment; filename=\"%s\"", bundle_name);
+    request_header(request, "ETag", "\"%s\"", tag);
+    return respond_stream(request, bundle_size(bundle), bundle_read, bundle, bundle_free);
+}
+
 enum MHD_Result artifact_respond(struct request *request, const struct job_record *record, const char *name)
 {
     struct h5pt_error err = H5PT_ERROR_INIT;
+    if (strcmp(name, bundle_name) == 0 && json_array_size(record->artifacts))
+        return respond_bundle(request, record);
     const json_t *artifact = find_artifact(record, name);
     int fd;
     uint64_t bytes;

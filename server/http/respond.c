@@ -79,6 +79,16 @@ enum MHD_Result respond_file(struct request *request, int fd, uint64_t bytes)
     return queue(request, MHD_HTTP_OK, response);
 }
 
+enum MHD_Result respond_stream(struct request *request, uint64_t bytes, MHD_ContentReaderCallback read, void *context,
+                               MHD_ContentReaderFreeCallback free_context)
+{
+    enum { BLOCK = 256 * 1024 };
+    struct MHD_Response *response = MHD_create_response_from_callback(bytes, BLOCK, read, context, free_context);
+    if (!response)
+        free_context(context);
+    return queue(request, MHD_HTTP_OK, response);
+}
+
 enum MHD_Result respond_problem_of(struct request *request, const json_t *problem)
 {
     json_t *body = json_copy((json_t *)problem); /* shallow: the members are shared, and not changed */

@@ -25,6 +25,10 @@ enum MHD_Result respond_text(struct request *request, const char *media_type, co
 /* The whole file, `fd` (taken) from its beginning. */
 enum MHD_Result respond_file(struct request *request, int fd, uint64_t bytes);
 
+/* `bytes` that `read` gives when the client takes them; `free_context` is called in any case. */
+enum MHD_Result respond_stream(struct request *request, uint64_t bytes, MHD_ContentReaderCallback read, void *context,
+                               MHD_ContentReaderFreeCallback free_context);
+
 /* application/problem+json, with the status of the code. */
 enum MHD_Result respond_problem(struct request *request, const struct h5pt_error *err);
 /* The same for a problem that is made already (borrowed), such as the one of a failed job. */

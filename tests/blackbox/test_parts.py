@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Forms with more than a model: its architecture, reference vectors; and the options that go with them."""
+import hashlib
 import io
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -109,3 +111,28 @@ def test_layout_and_dtype(daemon):
 def test_picture(daemon):
     answer = daemon.post("/v1/convert?formats=svg&format=svg", case(CLASSIC))
     assert answer.status_code == 200 and answer.headers["Content-Type"] == "image/svg+xml" and answer.text.startswith("<svg")
+
+
+def test_everything_in_one_archive(daemon, tmp_path):
+    answers = [
+        daemon.post("/v1/convert?format=zip", case(CLASSIC)),
+        daemon.post("/v1/convert", case(CLASSIC), headers={"Accept": "application/zip"}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 200 and answer.headers["Content-Type"] == "application/zip"
+        assert int(answer.headers["Content-Length"]) == len(answer.content)
+        job = daemon.job(answer.headers["H5PT-Conversion"])
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.testzip() is None
+            assert archive.namelist() == [a["name"] for a in job["artifacts"]]
+            for artifact in job["artifacts"]:
+                assert hashlib.sha256(archive.read(artifact["name"])).hexdigest() == artifact["sha256"]
+        again = daemon.get("/v1/conversions/%s/artifacts/all.zip" % job["id"])
+        assert again.content == answer.content and again.headers["ETag"] == answer.headers["ETag"]
+        head = requests.head(daemon.url + "/v1/conversions/%s/artifacts/all.zip" % job["id"], timeout=60)
+        assert head.status_code == 200 and head.headers["Content-Length"] == answer.headers["Content-Length"]
+    # A refused model has a report, and so an archive of one file.
+    refused = daemon.post("/v1/conversions", case("keras3/refuse/custom_layer_00")).json()
+    daemon.wait_for(refused["id"], "failed")
+    with zipfile.ZipFile(io.BytesIO(daemon.get("/v1/conversions/%s/artifacts/all.zip" % refused["id"]).content)) as archive:
+        assert archive.namelist() == ["report.json"]
