@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inputs on which the two sides are compared. Normal and large numbers, zeros; where sizes are free, two of them, since
- * "same" padding depends on the size; for ids, random ones, the first and the last; where masks are, masked steps in front, in
- * the middle and at the end. All seeded: a report can be repeated. */
+/* The inputs on which the two sides are compared. Normal and large numbers, zeros, numbers that fade away; where sizes are free,
+ * two of them, since "same" padding depends on the size; for ids, random ones, the first and the last; where masks are, masked
+ * steps in front, in the middle and at the end. All seeded: a report can be repeated. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +12,25 @@
 #include "layers/masking.h"
 #include "parity/internal.h"
 
-enum case_kind { CASE_NORMAL, CASE_LARGE, CASE_ZEROS, CASE_MASKED, CASE_OTHER_SIZES, CASE_VECTORS, CASE_KIND_COUNT };
+enum case_kind {
+    CASE_NORMAL,
+    CASE_LARGE,
+    CASE_ZEROS,
+    CASE_FADING,
+    CASE_MASKED,
+    CASE_OTHER_SIZES,
+    CASE_VECTORS,
+    CASE_KIND_COUNT
+};
 
-static const char *const case_names[CASE_KIND_COUNT] = {"normal",       "large",       "zeros",
-                                                        "masked steps", "other sizes", "reference vectors"};
+static const char *const case_names[CASE_KIND_COUNT] = {
+    "normal", "large", "zeros", "fading", "masked steps", "other sizes", "reference vectors"};
 
 /* Large enough to reach the flat ends of sigmoids, small enough that a softmax of float32 sums stays comparable. */
 static const float large_scale = 8.0f;
+/* Decimal powers that numbers lose from the beginning of an input to its end: what is added to a divisor, and floors under
+ * logarithms, show with small numbers only. */
+static const double fading_powers = 5;
 
 /* Sizes for free dims, tried in order: {even indices of dims, odd indices}. Even sizes suit networks that halve and double
  * (U-Net); unequal odd ones show paddings on the wrong side. */
@@ -105,7 +117,7 @@ static int choose_made_cases(const struct keras_model *model, bool quick, struct
                              struct h5pt_error *err)
 {
     static const int64_t none[2] = {1, 1};
-    /* Two samples show a mixed-up batch axis; large models get one. */
+    /* Two samples show a mixed-up batch axis; large models get one, and none that fades. */
     static const int64_t many_elements = 20 * 1000 * 1000;
     struct shape *shapes = ARENA_ARRAY(model->arena, struct shape, (size_t)model->value_count + 1);
     struct h5pt_error why = H5PT_ERROR_INIT;
@@ -141,6 +153,8 @@ static int choose_made_cases(const struct keras_model *model, bool quick, struct
         return 0;
     if (add_case(model, ret, CASE_LARGE, single, even, err) < 0 ||
         add_case(model, ret, CASE_ZEROS, single, even, err) < 0)
+        return -1;
+    if (total <= many_elements && add_case(model, ret, CASE_FADING, single, even, err) < 0)
         return -1;
     if (has_masks(model) &&
         add_case(model, ret, CASE_MASKED, batch == 2 && total <= many_elements ? 3 : single, even, err) < 0)
@@ -234,16 +248,19 @@ static const struct keras_call *masking_of(const struct keras_model *model, cons
 }
 
 /* Sets masked steps to `value`: in the first sequence the first, the middle and the last one, in the second a third in front,
- * in the third a third at the end. `width` numbers are a step. */
+ * in the third a third at the end. `width` numbers are a step; a step of which only one has the value is not masked. */
 static void mask_steps(struct tensor *t, int64_t steps, int64_t width, float value)
 {
     int64_t third = steps / 3 ? steps / 3 : 1, sequences = steps && width ? t->count / (steps * width) : 0;
     for (int64_t i = 0; i < sequences; i++)
         for (int64_t k = 0; k < steps; k++) {
+            float *step = t->data + (i * steps + k) * width;
             bool spread = k == 0 || k == steps / 2 || k == steps - 1;
             bool masked = i % 3 == 0 ? spread : i % 3 == 1 ? k < third : k >= steps - third;
             for (int64_t n = 0; masked && n < width; n++)
-                t->data[(i * steps + k) * width + n] = value;
+                step[n] = value;
+            if (!masked && width > 1 && k % 2 == 1)
+                step[k % width] = value;
         }
 }
 
@@ -274,11 +291,14 @@ static float make_id(enum case_kind kind, int64_t count, uint64_t *state)
     return (float)(next_random(state) % (uint64_t)count);
 }
 
-static float make_number(enum case_kind kind, enum dtype dtype, uint64_t *state)
+/* `place`: from 0 at the beginning of the input to 1 at its end. */
+static float make_number(enum case_kind kind, enum dtype dtype, double place, uint64_t *state)
 {
     if (kind == CASE_ZEROS)
         return 0;
     float x = next_normal(state) * (kind == CASE_LARGE ? large_scale : 1.0f);
+    if (kind == CASE_FADING && dtype_is_float(dtype))
+        x *= (float)pow(10, -fading_powers * place);
     if (dtype == DTYPE_BOOL)
         return x > 0 ? 1.0f : 0.0f;
     if (dtype_is_float(dtype))
@@ -310,7 +330,7 @@ struct tensor *parity_make_input(const struct keras_model *model, const struct p
     for (int64_t i = 0; i < t->count; i++)
         t->data[i] = tokens && i % 2      ? tokens[next_random(&state) % (uint64_t)ids]
                      : ids > 0 && !tokens ? make_id(kind, ids, &state)
-                                          : make_number(kind, input->dtype, &state);
+                                          : make_number(kind, input->dtype, (double)i / (double)t->count, &state);
     if (kind == CASE_MASKED)
         mask_input(model, input, ids > 0 && !tokens, t);
     return t;

@@ -32,13 +32,12 @@ static bool provide(struct run *r, struct scratch *s, int value, int c, struct h
     return s->tensors[value] != NULL;
 }
 
-/* Runs a node on the scratch. *ret_done is false when an input is not to be had. */
-static int run_node(struct run *r, struct scratch *s, const struct torch_node *node, int c, bool *ret_done)
+/* Runs a node on the scratch, unless an input is not to be had. */
+static int run_node(struct run *r, struct scratch *s, const struct torch_node *node, int c)
 {
     struct tensor **parameters = NULL, *outputs[LAYER_MAX_OUTPUTS] = {NULL};
     const struct tensor **inputs = calloc((size_t)node->input_count + 1, sizeof *inputs);
     int status = -1;
-    *ret_done = false;
     if (!inputs) {
         (void)h5pt_fail_memory(r->err);
         goto out;
@@ -56,7 +55,6 @@ static int run_node(struct run *r, struct scratch *s, const struct torch_node *n
     status = replay_node(&call, outputs, r->err);
     for (int i = 0; status == 0 && i < torch_output_count(node); i++)
         s->tensors[node->output + i] = outputs[i];
-    *ret_done = status == 0;
 out:
     run_free_tensors(parameters, node->parameter_count);
     free(inputs);
@@ -68,19 +66,20 @@ static bool wanted(const struct torch_node *node, const struct keras_call *call)
     return node->call == call || (node->call && node->call->id == call->id);
 }
 
-int recheck_value(struct run *r, const struct keras_value *value, int c, struct parity_error *ret)
+int recheck_value(struct run *r, const struct keras_value *value, const struct lowered *held, int c,
+                  struct parity_error *ret)
 {
     struct scratch s = {calloc((size_t)r->graph->value_count + 1, sizeof *s.tensors), r->graph->value_count};
-    const struct lowered *held = &r->correspondence->torch_of[value->id];
     int status = s.tensors ? 0 : h5pt_fail_memory(r->err);
-    bool done = true;
-    for (int i = 0; i < r->next_node && status == 0 && done; i++)
+    for (int i = 0; i < r->next_node && status == 0; i++)
         if (wanted(&r->graph->nodes[i], value->call))
-            status = run_node(r, &s, &r->graph->nodes[i], c, &done);
-    struct tensor *again = status == 0 && done ? s.tensors[held->id] : NULL;
+            status = run_node(r, &s, &r->graph->nodes[i], c);
+    struct tensor *again = status == 0 ? s.tensors[held->id] : NULL;
     if (again)
         status = parity_compare(*side_at(&r->keras, value->id, c), again, &held->layout, r->result->tolerance, ret,
                                 r->err);
+    if (again && status == 0 && ret->ok && !r->result->amplified)
+        r->result->amplified = value->call;
     if (again && status == 0 && ret->ok) { /* go on from here */
         struct tensor **old = side_at(&r->torch, held->id, c);
         r->torch.held += again->count - (*old)->count;

@@ -247,39 +247,13 @@ static int run_nodes(struct run *r, const struct keras_call *upto)
 
 /* ---- comparing ---- */
 
-static bool is_output(const struct run *r, const struct keras_value *value)
+void run_note_error(struct run *r, const struct keras_call *call, int c, const struct parity_error *error)
 {
-    for (int i = 0; i < r->model->output_count; i++)
-        if (r->model->outputs[i] == value)
-            return true;
-    return false;
-}
-
-/* A value that differs: is it its layer, or were the inputs different already? */
-static int recheck(struct run *r, const struct keras_value *value, int c, struct parity_error *error)
-{
-    if (recheck_value(r, value, c, error) < 0)
-        return -1;
-    if (error->ok && !r->result->amplified)
-        r->result->amplified = value->call;
-    return 0;
-}
-
-/* The torch side of an output against what the caller's own Keras computed. */
-static int compare_vectors(struct run *r, const struct keras_value *value)
-{
-    const int c = parity_vectors_case(r->result);
-    const struct lowered *held = &r->correspondence->torch_of[value->id];
-    for (int i = 0; c >= 0 && i < r->model->output_count; i++) {
-        if (r->model->outputs[i] != value)
-            continue;
-        struct parity_error *error = &r->vectors->outputs[i];
-        if (parity_compare(r->options->vectors->outputs[i], *side_at(&r->torch, held->id, c), &held->layout,
-                           r->vectors->tolerance, error, r->err) < 0)
-            return -1;
-        parity_worsen(&r->vectors->worst, error);
-    }
-    return 0;
+    parity_worsen(&r->result->calls[call->id], error);
+    if (error->ok || r->result->divergence)
+        return;
+    r->result->divergence = call;
+    r->result->divergence_case = r->result->cases[c].name;
 }
 
 /* Compares a value when both sides have it. */
@@ -289,24 +263,15 @@ static int compare_value(struct run *r, const struct keras_value *value)
     if (r->compared[value->id] || held->id < 0 || !*side_at(&r->torch, held->id, 0) ||
         !*side_at(&r->keras, value->id, 0))
         return 0;
-    struct parity_result *result = r->result;
-    for (int c = 0; c < result->case_count; c++) {
+    for (int c = 0; c < r->result->case_count; c++) {
         struct parity_error error;
         if (parity_compare(*side_at(&r->keras, value->id, c), *side_at(&r->torch, held->id, c), &held->layout,
                            r->result->tolerance, &error, r->err) < 0)
             return -1;
-        if (!error.ok && recheck(r, value, c, &error) < 0)
+        if (!error.ok && recheck_value(r, value, held, c, &error) < 0)
             return -1;
-        parity_worsen(&result->calls[value->call->id], &error);
-        if (is_output(r, value))
-            parity_worsen(&result->cases[c].error, &error);
-        if (!error.ok && !result->divergence) {
-            result->divergence = value->call;
-            result->divergence_case = result->cases[c].name;
-        }
+        run_note_error(r, value->call, c, &error);
     }
-    if (compare_vectors(r, value) < 0)
-        return -1;
     r->compared[value->id] = true;
     side_use(&r->torch, held->id);
     side_use(&r->keras, value->id);
@@ -347,6 +312,10 @@ static void count_uses(struct run *r)
     for (int i = 0; i < graph->node_count; i++)
         for (int k = 0; k < graph->nodes[i].input_count; k++)
             r->torch.uses[graph->nodes[i].inputs[k]]++;
+    for (int i = 0; i < model->output_count; i++) { /* until outputs_compare */
+        r->keras.uses[model->outputs[i]->id]++;
+        r->torch.uses[graph->outputs[i].value]++;
+    }
 }
 
 static int give_inputs(struct run *r)
@@ -402,7 +371,7 @@ static int run_all(struct run *r)
         for (int k = 0; k < r->model->calls[i]->output_count; k++)
             if (compare_value(r, r->model->calls[i]->outputs[k]) < 0)
                 return -1;
-    return 0;
+    return outputs_compare(r);
 }
 
 /* `exact` where nothing is rounded to 16 bits: by the types that Keras computed in, or, with `given`, that the caller wants. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The state of a parity check under way. Private to run.c and recheck.c. */
+/* The state of a parity check under way. Private to run.c, outputs.c and recheck.c. */
 #ifndef H5PT_PARITY_RUN_H
 #define H5PT_PARITY_RUN_H
 
@@ -39,8 +39,17 @@ static inline struct tensor **side_at(const struct side *side, int value, int c)
 int run_read_parameters(const struct run *r, const struct torch_node *node, struct tensor ***ret);
 void run_free_tensors(struct tensor **tensors, int count);
 
-/* Runs the nodes of the value's call again, in one case, on the inputs of the Keras side, and compares the value. When it
- * agrees now, the torch side goes on with it. *ret stays as it is when the inputs are not there any more. */
-int recheck_value(struct run *r, const struct keras_value *value, int c, struct parity_error *ret);
+/* Counts the error of a call in case number c; the first that is too large is the divergence. */
+void run_note_error(struct run *r, const struct keras_call *call, int c, const struct parity_error *error);
+
+/* recheck.c: runs the nodes of the value's call again, in one case, on the inputs of the Keras side, and compares the value as
+ * `held`. When it agrees now, the call is amplified and the torch side goes on with it. *ret stays as it is when the inputs are
+ * not there any more. */
+int recheck_value(struct run *r, const struct keras_value *value, const struct lowered *held, int c,
+                  struct parity_error *ret);
+
+/* outputs.c: compares what the caller gets, when all nodes have run: the outputs of the torch graph, read as the report says
+ * (to_keras), with those of the Keras side and with the reference vectors. */
+int outputs_compare(struct run *r);
 
 #endif

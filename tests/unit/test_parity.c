@@ -132,10 +132,11 @@ static void a_right_graph_agrees(void **state)
     struct parity_result result = check(&r);
     agrees(&result);
     assert_null(result.amplified);
-    assert_int_equal(result.case_count, 3);
+    assert_int_equal(result.case_count, 4);
     assert_string_equal(result.cases[0].name, "normal");
     assert_string_equal(result.cases[1].name, "large");
     assert_string_equal(result.cases[2].name, "zeros");
+    assert_string_equal(result.cases[3].name, "fading");
     assert_true(result.worst.max_rel < 1e-5);
     for (int i = 0; i < r.model.call_count; i++)
         assert_true(result.calls[i].ok && result.calls[i].max_abs >= 0);
@@ -160,9 +161,9 @@ static void free_sizes_are_tried_twice(void **state)
     open_cnn(&r, "null,null", 4);
     struct parity_result result = check(&r);
     agrees(&result);
-    assert_int_equal(result.case_count, 4);
-    assert_string_equal(result.cases[3].name, "other sizes");
-    const struct shape *first = &result.cases[0].input_shapes[0], *other = &result.cases[3].input_shapes[0];
+    assert_int_equal(result.case_count, 5);
+    assert_string_equal(result.cases[4].name, "other sizes");
+    const struct shape *first = &result.cases[0].input_shapes[0], *other = &result.cases[4].input_shapes[0];
     assert_true(shape_known(first) && shape_known(other));
     assert_int_equal(first->dims[0], 2); /* two samples */
     assert_true(first->dims[1] % 2 == 0 && other->dims[1] % 2 == 1);
@@ -332,6 +333,57 @@ static void swapped_operands(void **state)
     reading_close(&r);
 }
 
+/* The report would tell the caller to put the axes of an output in another order. */
+static void an_output_told_in_another_order(void **state)
+{
+    (void)state;
+    struct reading r;
+    WRITE_MODEL("map", "2.15.0", SEQUENTIAL(CONV("a", "2", ",'batch_input_shape':[null,6,8,2]")), CONV_WEIGHTS("a", 2));
+    reading_lower(&r, "map");
+    struct parity_result result = check(&r);
+    agrees(&result);
+    assert_memory_equal(r.graph.outputs[0].axes, ((const int[]){0, 2, 3, 1}), 4 * sizeof(int));
+    memcpy(r.graph.outputs[0].axes, (const int[]){0, 3, 1, 2}, 4 * sizeof(int));
+    result = check(&r);
+    diverges(&result, "a");
+    reading_close(&r);
+}
+
+/* A step is masked when all its features have the value, not when one has. */
+static void a_step_masked_by_one_feature(void **state)
+{
+    (void)state;
+    struct reading r;
+    WRITE_MODEL("masking", "2.15.0", SEQUENTIAL(ENTRY("Masking", "m", ",'mask_value':0.5" SHAPE("6,3"))),
+                {"unused", "w", 1, {1}, NULL});
+    reading_lower(&r, "masking");
+    struct parity_result result = check(&r);
+    agrees(&result);
+    node_of(&r, "m", TORCH_ANY)->op = TORCH_ALL;
+    result = check(&r);
+    diverges(&result, "m");
+    assert_string_equal(result.divergence_case, "masked steps");
+    reading_close(&r);
+}
+
+/* 1e-6 and 1e-5 differ for small numbers only. */
+static void a_small_epsilon(void **state)
+{
+    (void)state;
+    struct reading r;
+    WRITE_MODEL("norm", "2.15.0",
+                SEQUENTIAL(ENTRY("LayerNormalization", "n", ",'axis':[2],'epsilon':1e-6" SHAPE("6,8"))),
+                {"n", "n/gamma:0", 1, {8}, NULL}, {"n", "n/beta:0", 1, {8}, NULL});
+    reading_lower(&r, "norm");
+    struct parity_result result = check(&r);
+    agrees(&result);
+    set_attr(&r, node_of(&r, "n", TORCH_LAYER_NORM), attr_float("eps", 1e-5));
+    result = check(&r);
+    diverges(&result, "n");
+    assert_string_equal(result.divergence_case, "fading");
+    reading_close(&r);
+}
+
 /* Two layers are wrong: the first one is named, the other is marked. */
 static void the_first_of_two_is_named(void **state)
 {
@@ -465,6 +517,9 @@ int main(void)
         cmocka_unit_test(another_padding),
         cmocka_unit_test(a_lost_activation),
         cmocka_unit_test(swapped_operands),
+        cmocka_unit_test(an_output_told_in_another_order),
+        cmocka_unit_test(a_step_masked_by_one_feature),
+        cmocka_unit_test(a_small_epsilon),
         cmocka_unit_test(the_first_of_two_is_named),
         cmocka_unit_test(amplified_rounding_is_no_divergence),
         cmocka_unit_test(an_error_in_an_amplifying_model_is_still_seen),
