@@ -551,6 +551,26 @@ def blocks_free_size():
     return keras.Model(image, outputs), [np.random.default_rng(4).normal(0, 1, (2, 6, 8, 1)).astype("float32")]
 
 
+@case("resizing_antialias", only="keras3", notes="shrinking with and without antialias, by uneven factors")
+def resizing_antialias():
+    image = keras.Input((11, 9, 2))
+    kinds = ("bilinear", "bicubic", "lanczos3")
+    return keras.Model(image, [layers.Resizing(4, 5, interpolation=kind, antialias=kind != "bicubic")(image) for kind in kinds])
+
+
+@case("mel_narrow", only="keras3", notes="frames that overlap by an odd part, and a range of 12 dB, which noise exceeds")
+def mel_narrow():
+    sound = keras.Input((200,))
+    return keras.Model(sound, layers.MelSpectrogram(fft_length=64, sequence_stride=24, sampling_rate=8000, num_mel_bins=8, top_db=12.0)(sound))
+
+
+@case("select_average", reload=False, only="keras3", notes="conditions that overlap, the first of which counts, and weights that do not add up to 1")
+def select_average():
+    x = keras.Input((5, 4))
+    chosen = keras.ops.select([x > 0.5, x > -0.5, x > -1.0], [x * 2.0, x - 3.0, x + 7.0], 0.25)
+    return keras.Model(x, [chosen, keras.ops.average(x, axis=1, weights=np.array([1.0, 2.0, 0.5, 3.0, 1.5], "float32"))])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", default=os.path.join(HERE, "cases"))
