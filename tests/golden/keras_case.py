@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random weights for a Keras model, and the pair of files that make it a test case.  Works with tf.keras 2.15 and Keras 3."""
+"""Random weights for a Keras model, and the pair of files that make it a test case.
+
+Works with tf.keras 2.15 and Keras 3, and where both Keras 3 and tf-keras are installed takes the latter when TF_USE_LEGACY_KERAS is 1.
+"""
 import json
 import os
 import re
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-import keras
+if os.environ.get("TF_USE_LEGACY_KERAS") == "1":
+    import tf_keras as keras
+else:
+    import keras
 import numpy as np
 
 FLAVOUR = "keras3" if keras.__version__.startswith("3.") else "tfkeras"
@@ -34,7 +40,7 @@ def random_weight(rng, layer, name, shape):
         return rng.normal(0, 1, shape)
     if name == "alpha":
         return rng.uniform(0.1, 0.5, shape)
-    if name in ("gamma", "Variable", "variable"):  # LayerScale does not name its own
+    if name == "gamma" or re.fullmatch(r"[Vv]ariable(_\d+)?", name):  # LayerScale does not name its own
         return rng.uniform(0.8, 1.2, shape)
     if name == "beta":
         return rng.normal(0, 0.2, shape)
@@ -47,14 +53,20 @@ def random_weight(rng, layer, name, shape):
     raise ValueError("%s: no distribution for the weight %r" % (layer.name, name))
 
 
-def randomise(model, rng):
+def flat_layers(model):
+    """The layers of a model, those of nested models in place of these."""
     for layer in model.layers:
         if getattr(layer, "layers", None):
-            randomise(layer, rng)
+            yield from flat_layers(layer)
         else:
-            layer.set_weights([random_weight(rng, layer, role(v), tuple(v.shape)) for v in layer.weights])
-            if hasattr(layer, "finalize_state"):  # Normalization computes with copies of its weights
-                layer.finalize_state()
+            yield layer
+
+
+def randomise(model, rng):
+    for layer in flat_layers(model):
+        layer.set_weights([random_weight(rng, layer, role(v), tuple(v.shape)) for v in layer.weights])
+        if hasattr(layer, "finalize_state"):  # Normalization computes with copies of its weights
+            layer.finalize_state()
 
 
 def classes_of(model):
