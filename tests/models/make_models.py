@@ -126,22 +126,30 @@ def soften_gates(model):
             layer.set_weights([kernel * 0.05, *rest])
 
 
+def soften_activations(model):
+    """Keep more than half of each activation's inputs positive: a long chain of random ReLUs makes rounding large."""
+    for layer in flat_layers(model):
+        if type(layer).__name__ == "BatchNormalization":
+            layer.set_weights([w + 0.5 if role(v) == "beta" else w for v, w in zip(layer.weights, layer.get_weights())])
+
+
 def soften_branches(model):
     """Make what a residual block adds small beside what passes it by, as training does: else rounding grows with each of a hundred blocks."""
     made_by = {id(layer.output): layer for layer in model.layers}
 
-    def norm_behind(tensor):
+    def scale_behind(tensor):
+        """The layer that sets how large the tensor is; None when it comes from before the block."""
         layer = made_by.get(id(tensor))
         while type(layer).__name__ in ("Dropout", "Multiply"):
             layer = made_by.get(id(layer.input[0] if isinstance(layer.input, list) else layer.input))
-        return layer if type(layer).__name__ == "BatchNormalization" else None
+        return layer if type(layer).__name__ in ("BatchNormalization", "Conv2D") else None
 
     for add in model.layers:
-        norms = [norm_behind(tensor) for tensor in add.input] if type(add).__name__ == "Add" else []
-        if None in norms:  # the other input is the block's own
-            for norm in filter(None, norms):
-                gamma, *rest = norm.get_weights()
-                norm.set_weights([gamma * 0.25, *rest])
+        scales = [scale_behind(tensor) for tensor in add.input] if type(add).__name__ == "Add" else []
+        if None in scales:
+            for layer in filter(None, scales):
+                weight, *rest = layer.get_weights()  # gamma or kernel
+                layer.set_weights([weight * 0.25, *rest])
 
 
 def scale_head(model, x):
@@ -181,6 +189,7 @@ def make(name, args):
     x = random_images(rng, (max(count, CALIBRATION_IMAGES), *model.input_shape[1:]), input_top(model))
     randomise(model, rng)
     soften_gates(model)
+    soften_activations(model)
     soften_branches(model)
     calibrate_batch_norm(model, x, rng)
     x = x[:count]
