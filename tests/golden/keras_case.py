@@ -89,13 +89,13 @@ def check_file(path, inputs, outputs):
         np.testing.assert_allclose(again, y, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
-def save(stem, model, inputs, outputs, reload=True, **more):
-    """Write STEM.h5 and STEM.io.npz: arrays in0.., out0.. in Keras layout and `meta`, a JSON string.  `reload` is False where
-    this Keras cannot read back what it wrote, or reads it back as another model."""
+def save(stem, model, inputs, outputs, reload=True, ending=".h5", **more):
+    """Write STEM.h5, or another `ending`, and STEM.io.npz: arrays in0.., out0.. in Keras layout and `meta`, a JSON string.  `reload` is
+    False where this Keras cannot read back what it wrote, or reads it back as another model."""
     os.makedirs(os.path.dirname(stem) or ".", exist_ok=True)
-    model.save(stem + ".h5")
+    model.save(stem + ending)
     if outputs and reload:
-        check_file(stem + ".h5", inputs, outputs)
+        check_file(stem + ending, inputs, outputs)
     meta = {
         "expect": "convert",
         "flavour": FLAVOUR,
