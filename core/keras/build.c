@@ -54,9 +54,20 @@ static const char *why_beyond_torch(const char *class_name)
     return NULL;
 }
 
+static const struct layer_class *find_class(const struct builder *b, const struct keras_layer *layer)
+{
+    if (layer->registered) /* a few are known: "Custom>CustomScaleLayer" of keras.applications */
+        return layer_class_find(layer->registered);
+    return is_operation(b, layer) ? layer_operation_find(layer->class_name) : layer_class_find(layer->class_name);
+}
+
 static void refuse_class(struct builder *b, const struct keras_layer *layer)
 {
-    if (is_operation(b, layer))
+    if (layer->registered)
+        findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "registered_name",
+                     "The class \"%.80s\" is the user's own: what it computes is code that is not in the file",
+                     layer->registered);
+    else if (is_operation(b, layer))
         findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, layer->path, "class_name",
                      "The Keras operation \"%.80s\" is not supported", layer->class_name);
     else if (why_beyond_torch(layer->class_name))
@@ -94,14 +105,7 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
     if (grow(b, &b->model->layers, b->model->layer_count, &b->layer_capacity) < 0)
         return -1;
     b->model->layers[b->model->layer_count++] = layer;
-    if (layer->registered) {
-        findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "registered_name",
-                     "The class \"%.80s\" is the user's own: what it computes is code that is not in the file",
-                     layer->registered);
-        return 0;
-    }
-    const struct layer_class *class = is_operation(b, layer) ? layer_operation_find(layer->class_name)
-                                                             : layer_class_find(layer->class_name);
+    const struct layer_class *class = find_class(b, layer);
     if (!class) {
         refuse_class(b, layer);
         return 0;

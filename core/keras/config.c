@@ -20,6 +20,19 @@ static const char common_keys[] =
     "pointwise_regularizer pointwise_constraint embeddings_initializer embeddings_regularizer embeddings_constraint "
     "__passive_serialization__";
 
+const char *config_registered_name(const json_t *object)
+{
+    /* Keras registers its own classes without a package, if at all. */
+    const char *registered = json_string_value(json_object_get(object, "registered_name"));
+    return registered && strchr(registered, '>') ? registered : NULL;
+}
+
+const char *config_class_name(const json_t *object)
+{
+    const char *registered = config_registered_name(object);
+    return registered ? registered : json_string_value(json_object_get(object, "class_name"));
+}
+
 int config_begin(struct config_reader *reader, struct keras_layer *layer, struct keras_version version,
                  struct arena *arena, struct findings *refusals, struct h5pt_error *err)
 {

@@ -21,6 +21,12 @@ struct config_reader {
     json_t *seen;                         /* owned: set of the keys that were read */
 };
 
+/* The registered name ("Package>Name") of a serialized object whose class is not Keras' own, else NULL. */
+const char *config_registered_name(const json_t *object);
+/* What a serialized object is by its class: its registered name if it has one, else its class_name. class_name alone would not
+ * tell: anybody may call a class "Dense". NULL when neither is there. */
+const char *config_class_name(const json_t *object);
+
 int config_begin(struct config_reader *reader, struct keras_layer *layer, struct keras_version version,
                  struct arena *arena, struct findings *refusals, struct h5pt_error *err);
 /* Refuses unread keys (UNKNOWN_CONFIG_KEY) and releases the reader. Keys that every layer has and that change nothing at

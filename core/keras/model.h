@@ -60,7 +60,7 @@ struct keras_layer {
     int call_count;        /* more than one: the layer is shared */
     int weight_count;
     struct keras_weight weights[LAYER_MAX_WEIGHTS];
-    const char *registered;            /* registered_name of a class that is not Keras' own ("Package>Name"), or NULL */
+    const char *registered;            /* config_registered_name: the class is not Keras' own; or NULL */
     bool operation;                    /* an operation of a Keras 3 graph, no layer */
     bool autocast;                     /* not in the file: casts an input of a layer to the type that it computes in */
     bool prepared;                     /* class found and configuration read */

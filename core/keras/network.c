@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/words.h"
+#include "keras/config.h"
 #include "layers/layer.h"
 
 enum { MAX_REF_NESTING = 16 };
@@ -128,14 +129,6 @@ static struct keras_layer *layer_new(struct builder *b, const struct network *ne
     return layer;
 }
 
-/* The registered name of a class that is not Keras' own, or NULL. The name alone would not tell: anybody may call a class
- * "Dense". Keras registers its own classes without a package, if at all. */
-static const char *custom_name(const json_t *json)
-{
-    const char *registered = json_string_value(json_object_get(json, "registered_name"));
-    return registered && strchr(registered, '>') ? registered : NULL;
-}
-
 /* Reads entry `position` of config.layers. */
 static int read_layer(struct builder *b, struct network *network, const json_t *json, size_t position, int depth)
 {
@@ -160,7 +153,7 @@ static int read_layer(struct builder *b, struct network *network, const json_t *
                      name);
     if (json_object_set_new(network->index, name, json_integer((json_int_t)position)) < 0)
         return h5pt_fail_memory(b->err);
-    if (is_model(class_name, config)) {
+    if (is_model(config_class_name(json), config)) {
         entry->nested = network_read(b, json, network, depth + 1);
         return entry->nested ? 0 : -1;
     }
@@ -174,7 +167,7 @@ static int read_layer(struct builder *b, struct network *network, const json_t *
     entry->layer = layer_new(b, network, entry);
     if (!entry->layer)
         return -1;
-    entry->layer->registered = custom_name(json);
+    entry->layer->registered = config_registered_name(json);
     return 0;
 }
 

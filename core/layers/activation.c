@@ -99,7 +99,7 @@ static struct activation read_any(struct config_reader *reader, const char *key)
         return activation_default(ACTIVATION_LINEAR);
     if (json_is_string(value))
         return read_name(reader, key, json_string_value(value));
-    const char *class_name = json_string_value(json_object_get(value, "class_name"));
+    const char *class_name = config_class_name(value);
     if (!class_name)
         return refuse_activation(reader, key, json_is_object(value) ? "object" : "value");
     if (strcmp(class_name, "function") == 0)

@@ -25,7 +25,7 @@ struct inner {
 /* Begins to read {"class_name", "config"}. False after a refusal; else inner_end follows. */
 static bool inner_begin(struct inner *inner, const struct config_reader *outer, const json_t *json)
 {
-    const char *class_name = json_string_value(json_object_get(json, "class_name"));
+    const char *class_name = config_class_name(json);
     const json_t *config = json_object_get(json, "config");
     inner->layer = *outer->layer;
     inner->layer.class_name = class_name ? class_name : "";
@@ -52,7 +52,7 @@ static void inner_end(struct inner *inner)
 
 static const char *class_of(const json_t *json)
 {
-    const char *class_name = json_string_value(json_object_get(json, "class_name"));
+    const char *class_name = config_class_name(json);
     return class_name ? class_name : "?";
 }
 

@@ -36,7 +36,7 @@ static void spectral_read(struct config_reader *reader, void *config, int varian
     (void)variant;
     config_ignore(reader, "power_iterations");
     const json_t *json = config_get(reader, "layer"), *settings = json_object_get(json, "config");
-    const char *class_name = json_string_value(json_object_get(json, "class_name"));
+    const char *class_name = config_class_name(json);
     const struct layer_class *class = class_name ? layer_class_find(class_name) : NULL;
     if (!class || word_index(wrapped_classes, class->name) < 0 || !json_is_object(settings)) {
         config_refuse(reader, H5PT_UNSUPPORTED_LAYER, "layer",

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random weights for a Keras model, and the pair of files that make it a test case.  Works with tf.keras 2.15 and Keras 3."""
+"""Random weights for a Keras model, and the pair of files that make it a test case.
+
+Works with tf.keras 2.15 and Keras 3, and where both Keras 3 and tf-keras are installed takes the latter when TF_USE_LEGACY_KERAS is 1.
+"""
 import json
 import os
 import re
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-import keras
+if os.environ.get("TF_USE_LEGACY_KERAS") == "1":
+    import tf_keras as keras
+else:
+    import keras
 import numpy as np
 
 FLAVOUR = "keras3" if keras.__version__.startswith("3.") else "tfkeras"
@@ -47,7 +53,7 @@ def random_weight(rng, layer, name, shape):
         return rng.normal(0, 1, shape)
     if name == "alpha":
         return rng.uniform(0.1, 0.5, shape)
-    if name in ("gamma", "Variable", "variable"):  # LayerScale does not name its own
+    if name == "gamma" or re.fullmatch(r"[Vv]ariable(_\d+)?", name):  # LayerScale does not name its own
         return rng.uniform(0.8, 1.2, shape)
     if name == "beta":
         return rng.normal(0, 0.2, shape)
@@ -60,14 +66,20 @@ def random_weight(rng, layer, name, shape):
     raise ValueError("%s: no distribution for the weight %r" % (layer.name, name))
 
 
-def randomise(model, rng):
+def flat_layers(model):
+    """The layers of a model, those of nested models in place of these."""
     for layer in model.layers:
         if getattr(layer, "layers", None):
-            randomise(layer, rng)
+            yield from flat_layers(layer)
         else:
-            layer.set_weights([random_weight(rng, layer, role(v), tuple(v.shape)) for v in layer.weights])
-            if hasattr(layer, "finalize_state"):  # Normalization computes with copies of its weights
-                layer.finalize_state()
+            yield layer
+
+
+def randomise(model, rng):
+    for layer in flat_layers(model):
+        layer.set_weights([random_weight(rng, layer, role(v), tuple(v.shape)) for v in layer.weights])
+        if hasattr(layer, "finalize_state"):  # Normalization computes with copies of its weights
+            layer.finalize_state()
 
 
 def classes_of(model):
@@ -90,13 +102,13 @@ def check_file(path, inputs, outputs):
         np.testing.assert_allclose(again, y, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
-def save(stem, model, inputs, outputs, reload=True, **more):
-    """Write STEM.h5 and STEM.io.npz: arrays in0.., out0.. in Keras layout and `meta`, a JSON string.  `reload` is False where
-    this Keras cannot read back what it wrote, or reads it back as another model."""
+def save(stem, model, inputs, outputs, reload=True, ending=".h5", **more):
+    """Write STEM.h5, or another `ending`, and STEM.io.npz: arrays in0.., out0.. in Keras layout and `meta`, a JSON string.  `reload` is
+    False where this Keras cannot read back what it wrote, or reads it back as another model."""
     os.makedirs(os.path.dirname(stem) or ".", exist_ok=True)
-    model.save(stem + ".h5")
+    model.save(stem + ending)
     if outputs and reload:
-        check_file(stem + ".h5", inputs, outputs)
+        check_file(stem + ending, inputs, outputs)
     meta = {
         "expect": "convert",
         "flavour": FLAVOUR,

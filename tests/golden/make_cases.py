@@ -193,6 +193,28 @@ def several_reasons_to_refuse():
     return keras.Model(vector, x)
 
 
+@case(
+    "own_classes_inside",
+    expect="refuse",
+    refused=["bidirectional", "rnn", "stacked", "normalized", "block"],
+    notes="classes of the user's own that have the names of Keras' classes, inside others",
+)
+def own_classes_with_keras_names_inside_others():
+    own = keras.utils.register_keras_serializable()
+    LSTM, LSTMCell, Conv2D, Sequential = (
+        own(type(base.__name__, (base,), {})) for base in (layers.LSTM, layers.LSTMCell, layers.Conv2D, keras.Sequential)
+    )
+    steps, image = keras.Input((5, 3)), keras.Input((6, 6, 2))
+    outputs = [
+        layers.Bidirectional(LSTM(2), name="bidirectional")(steps),
+        layers.RNN(LSTMCell(2), name="rnn")(steps),
+        layers.RNN([layers.GRUCell(3), LSTMCell(2)], name="stacked")(steps),
+        CUSTOM_OBJECTS["SpectralNormalization"](Conv2D(2, 3), name="normalized")(image),
+        Sequential([keras.Input((5, 3)), layers.Dense(2)], name="block")(steps),
+    ]
+    return keras.Model([steps, image], outputs)
+
+
 def register_grid(name, shape, *variants):
     """One input, and an output for each (layer class, settings): how kernel, stride, dilation, padding and size play together."""
 
@@ -283,6 +305,7 @@ def augmentation_that_a_file_takes_in_a_pipeline_only():
 
 
 @case("applications_layers")
+@case("applications_layers_archive", ending=".keras", notes="the names that a .keras file registers them by")
 def layers_that_keras_applications_brings_along():
     from keras.src.applications.convnext import LayerScale, StochasticDepth
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer

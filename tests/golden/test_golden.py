@@ -34,6 +34,7 @@ REASONS = {
     "lambda_python": "UNSUPPORTED_LAYER",
     "no_architecture": "WEIGHTS_WITHOUT_ARCHITECTURE",
     "saved_model_layer": "UNSUPPORTED_LAYER",
+    "own_classes_inside": "UNSUPPORTED_LAYER",
     "several_reasons": "UNSUPPORTED_LAYER",
     "string_input": "UNSUPPORTED_DTYPE",
     "subclassed": "WEIGHTS_WITHOUT_ARCHITECTURE",

@@ -5,8 +5,8 @@
     H5PT_BUILD_DIR=build/release check_models.py [options] DIR [NAME ...]
 
 DIR holds NAME.h5 and NAME.io.npz as make_models.py writes them.  A table, one row a model: did it convert, does h5pt's own parity check
-hold, the largest error of torch against Keras, the seconds and the peak memory of h5pt, how often the size of a copy with fsync that
-is, and the permutes in model.py.  Exit 1 when anything is wrong.
+hold and what is its largest error, the largest error of torch against Keras, the seconds and the peak memory of h5pt, how often the size
+of a copy with fsync that is, and the permutes in model.py.  Exit 1 when anything is wrong.
 """
 import argparse
 import glob
@@ -82,13 +82,14 @@ def check(stem, program, args, folder):
     net, _ = torch_check.load(folder)
     differences = torch_check.compare(torch_check.run(net, inputs, report), outputs)
     max_abs, row["error"] = (max(column) for column in zip(*differences))
-    row["permutes"] = torch_check.count_permutes(folder)
+    row.update(permutes=torch_check.count_permutes(folder), parameters=report["model"]["parameters"])
     problems = []
     if not row["error"] <= torch_check.TOLERANCE:
         problems.append("torch and Keras differ by %.3g, relative" % row["error"])
     parity = report["parity"]
     if not args.no_parity:
         row["parity"] = "ok" if parity and parity["ok"] is True else "FAILED"
+        row["parity_error"] = parity["max_rel"] if parity else float("nan")
         if row["parity"] != "ok":
             problems.append("parity: %s" % parity)
     if args.max_rss and row["rss"] > args.max_rss:
@@ -105,6 +106,7 @@ COLUMNS = [
     ("name", "model", -15, "%s"),
     ("converted", "converted", -9, "%s"),
     ("parity", "parity", -6, "%s"),
+    ("parity_error", "its max", 8, "%.1e"),
     ("error", "max rel", 9, "%.2e"),
     ("seconds", "seconds", 8, "%.2f"),
     ("copies", "copies", 6, "%.1f"),
@@ -117,7 +119,7 @@ def print_row(cells):
     print("  ".join("%*s" % (width, cell) for cell, (_, _, width, _) in zip(cells, COLUMNS)), flush=True)
 
 
-def main():
+def make_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--convert-args", default="", help="further arguments of `h5pt convert`, in one string")
     parser.add_argument("--no-parity", action="store_true", help="do not ask for parity.ok (for --convert-args='--parity off')")
@@ -125,6 +127,20 @@ def main():
     parser.add_argument("--max-copies", type=float, help="fail when h5pt takes more time than so many copies of the file with fsync")
     parser.add_argument("folder", metavar="DIR")
     parser.add_argument("names", nargs="*", metavar="NAME")
+    return parser
+
+
+def check_safely(stem, program, args):
+    """check() in a folder of its own; whatever goes wrong is a problem of this model, so that it does not hide the others."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return check(stem, program, args, folder)
+        except Exception as error:
+            return {"name": os.path.basename(stem)}, ["%s: %s" % (type(error).__name__, error)]
+
+
+def main():
+    parser = make_parser()
     args = parser.parse_args()
     program = torch_check.find_program()
     stems = [os.path.join(args.folder, n) for n in args.names] or [p[: -len(".io.npz")] for p in sorted(glob.glob(os.path.join(args.folder, "*.io.npz")))]
@@ -134,11 +150,7 @@ def main():
     print_row([heading for _, heading, _, _ in COLUMNS])
     failed = 0
     for stem in stems:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                row, problems = check(stem, program, args, folder)
-            except Exception as error:  # one broken model must not hide the others
-                row, problems = {"name": os.path.basename(stem)}, ["%s: %s" % (type(error).__name__, error)]
+        row, problems = check_safely(stem, program, args)
         print_row([form % row[key] if key in row else "-" for key, _, _, form in COLUMNS])
         for problem in problems:
             print("    " + problem.strip().replace("\n", "\n    "))
