@@ -194,17 +194,22 @@ static json_t *function_list(const char *operation)
     return list;
 }
 
-/* The operations of Keras 3's graphs; the ones that h5pt makes for itself are in no file. */
+/* The operations of Keras 3's graphs, first those that torch does itself, then those that are made of them; the ones that h5pt makes for itself are in no file. */
 static json_t *operation_list(void)
 {
     static const char own[] = "Autocast TimeToBatch BatchToTime ResizeLike";
     json_t *list = json_array();
     const struct layer_class *class;
+    const struct function *f;
     for (size_t i = 0; (class = layer_operation_at(i)); i++)
         if (word_index(own, class->name) < 0)
             (void)json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:o}", "class", class->name, "functions",
                                                         function_list(class->name), "torch", torch_list(class),
                                                         "limits", limit_list(class)));
+    for (size_t i = 0; (f = function_at(i)); i++)
+        if (strcmp(f->module, "composed") == 0)
+            (void)json_array_append_new(list, json_pack("{s:s, s:o, s:[], s:[]}", "class", f->names, "functions",
+                                                        function_list(f->names), "torch", "limits"));
     return list;
 }
 

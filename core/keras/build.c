@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/words.h"
+#include "keras/functions.h"
 #include "layers/layer.h"
 
 /* Doubles an array of pointers in the arena when it is full. */
@@ -26,7 +27,7 @@ static int grow(struct builder *b, void *array_address, int count, int *capacity
 
 /* Operations of a Keras 3 graph share names with layers (Add, Reshape …) but have neither of the keys that layers have; some
  * that share no name (Cast, OneHot …) have a dtype. */
-static bool is_operation(const struct builder *b, const struct keras_layer *layer)
+bool build_is_operation(const struct builder *b, const struct keras_layer *layer)
 {
     if (layer->operation)
         return true;
@@ -34,7 +35,8 @@ static bool is_operation(const struct builder *b, const struct keras_layer *laye
         json_object_get(layer->json, "trainable"))
         return false;
     return !json_object_get(layer->json, "dtype") ||
-           (layer_operation_find(layer->class_name) && !layer_class_find(layer->class_name));
+           ((layer_operation_find(layer->class_name) || function_find("composed", layer->class_name)) &&
+            !layer_class_find(layer->class_name));
 }
 
 /* Classes that no torch module can do the work of, and why. */
@@ -58,7 +60,7 @@ static const struct layer_class *find_class(const struct builder *b, const struc
 {
     if (layer->registered) /* a few are known: "Custom>CustomScaleLayer" of keras.applications */
         return layer_class_find(layer->registered);
-    return is_operation(b, layer) ? layer_operation_find(layer->class_name) : layer_class_find(layer->class_name);
+    return build_is_operation(b, layer) ? layer_operation_find(layer->class_name) : layer_class_find(layer->class_name);
 }
 
 static void refuse_class(struct builder *b, const struct keras_layer *layer)
@@ -67,7 +69,7 @@ static void refuse_class(struct builder *b, const struct keras_layer *layer)
         findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "registered_name",
                      "The class \"%.80s\" is the user's own: what it computes is code that is not in the file",
                      layer->registered);
-    else if (is_operation(b, layer))
+    else if (build_is_operation(b, layer))
         findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, layer->path, "class_name",
                      "The Keras operation \"%.80s\" is not supported", layer->class_name);
     else if (why_beyond_torch(layer->class_name))
@@ -119,7 +121,7 @@ int build_prepare(struct builder *b, struct keras_layer *layer)
     if (config_begin(&reader, layer, b->model->version, b->arena, b->refusals, b->err) < 0)
         return -1;
     reader.warnings = b->warnings;
-    if (!(class->flags & LAYER_OWN_DTYPE) && !is_operation(b, layer))
+    if (!(class->flags & LAYER_OWN_DTYPE) && !build_is_operation(b, layer))
         read_policy(b, &reader); /* first: it holds for the layers inside, too */
     class->handler->read(&reader, layer->config, class->variant);
     config_finish(&reader);

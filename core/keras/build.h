@@ -13,6 +13,9 @@ int expand_model(struct builder *b, struct network *root);
 /* Finds the class of a layer and reads its configuration, once; layer->class stays NULL when it is refused. -1: b->err. */
 int build_prepare(struct builder *b, struct keras_layer *layer);
 
+/* Whether it is an operation of a Keras 3 graph and no layer. */
+bool build_is_operation(const struct builder *b, const struct keras_layer *layer);
+
 /* Makes one call of `layer`. `arguments` as in struct keras_call, or NULL. NULL: b->err. */
 struct keras_call *build_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs,
                               int input_count, const json_t *arguments);

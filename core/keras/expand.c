@@ -141,7 +141,7 @@ static void refuse_known(struct builder *b, const struct network_layer *entry, s
 static int call_entry(struct builder *b, struct network_layer *entry, struct value_list inputs, const json_t *arguments,
                       struct value_list *ret)
 {
-    if (!entry->nested && translate_is(entry->layer->class_name))
+    if (!entry->nested && translate_is(b, entry->layer))
         return translate_call(b, entry->layer, inputs.values, inputs.count, arguments, &ret->values, &ret->count);
     refuse_known(b, entry, inputs);
     if (entry->time_distributed)

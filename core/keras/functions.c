@@ -72,7 +72,8 @@ static const json_t *literal(struct trace *t, const char *text, size_t length)
         copy[length - 1] = 0;
         return trace_text(t, copy + 1);
     }
-    return strpbrk(copy, ".e") ? trace_number(t, strtod(copy, NULL)) : trace_integer(t, strtoll(copy, NULL, 10));
+    bool number = strpbrk(copy, ".e") || strstr(copy, "inf");
+    return number ? trace_number(t, strtod(copy, NULL)) : trace_integer(t, strtoll(copy, NULL, 10));
 }
 
 static void read_parameters(struct call *c)
@@ -327,4 +328,22 @@ const json_t *function_call(struct trace *t, const struct function *f, const jso
     if (!result)
         return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION, "%s cannot be expressed by operations of Keras", f->names);
     return result;
+}
+
+const json_t *function_call_operation(struct trace *t, const struct function *f, const json_t *config,
+                                      const json_t *arguments)
+{
+    json_t *named = json_object();
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)config, key, value)
+    {
+        (void)json_object_set(named, key, value);
+    }
+    json_object_foreach(json_object_get(arguments, "kwargs"), key, value)
+    {
+        (void)json_object_set(named, key, value);
+    }
+    const json_t *kwargs = trace_keep(t, named);
+    return kwargs ? function_call(t, f, json_object_get(arguments, "args"), kwargs) : NULL;
 }

@@ -8,7 +8,7 @@
 
 /* A row of functions.def. */
 struct function {
-    const char *module;     /* "tf", "K", "ops", "raw" … */
+    const char *module;     /* "tf", "K", "ops", "raw", "composed" … */
     const char *names;      /* by spaces */
     const char *parameters; /* see functions.def */
     const char *expression; /* see functions.def */
@@ -25,6 +25,10 @@ const char *function_operation(const struct function *f, size_t *length);
 /* Binds the arguments (a list and an object, or NULL) as Python would, refuses those that are not honoured, and computes the
  * expression. NULL after setting t->why. */
 const json_t *function_call(struct trace *t, const struct function *f, const json_t *args, const json_t *kwargs);
+
+/* The same for an operation of Keras 3 with its configuration (an object) and the arguments of the call ({"args", "kwargs"}). */
+const json_t *function_call_operation(struct trace *t, const struct function *f, const json_t *config,
+                                      const json_t *arguments);
 
 /* What an expression cannot say (function_adapters.def): takes as many values as its row says. */
 struct function_adapter {

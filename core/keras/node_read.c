@@ -195,7 +195,7 @@ int node_read(struct builder *b, struct node *node)
     json_decref(arguments);
     node->arguments = arguments;
     const struct keras_layer *layer = node->entry->layer;
-    if (layer && translate_is(layer->class_name))
+    if (layer && translate_is(b, layer))
         return 0;
     if (layer && build_prepare(b, node->entry->layer) < 0)
         return -1;

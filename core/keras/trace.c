@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/words.h"
+#include "keras/functions.h"
 #include "layers/layer.h"
 
 void trace_begin(struct trace *t, struct builder *b, const struct keras_layer *origin, int call_number)
@@ -71,7 +72,8 @@ const json_t *trace_list(struct trace *t, const json_t *const *items, size_t cou
     for (size_t i = 0; i < count; i++)
         if (!items[i] || json_array_append(list, (json_t *)items[i]) < 0) {
             json_decref(list);
-            h5pt_fail_memory(&t->why);
+            if (!t->why.code)
+                h5pt_fail_memory(&t->why);
             return NULL;
         }
     return trace_keep(t, list);
@@ -335,7 +337,7 @@ static int count_tensors(const json_t *value)
 
 static const json_t *results(struct trace *t, const struct keras_call *call)
 {
-    static const char several[] = "Split ArraySplit Unstack Moments TopK Meshgrid";
+    static const char several[] = "Split ArraySplit Unstack Moments TopK Slogdet Eigh";
     if (call->output_count == 1 && word_index(several, call->layer->class_name) < 0)
         return trace_tensor(t, call->outputs[0]);
     json_t *list = json_array();
@@ -350,6 +352,9 @@ const json_t *trace_operation(struct trace *t, const char *class_name, const jso
         config = trace_object(t, NULL);
     if (t->why.code || !args)
         return NULL;
+    const struct function *composed = trace_has_tensor(args) ? function_find("composed", class_name) : NULL;
+    if (composed)
+        return function_call_operation(t, composed, config, trace_object(t, "args", args, NULL));
     if (!trace_has_tensor(args)) {
         const json_t *constant = fold_operation(t, class_name, config, args);
         return constant

@@ -11,9 +11,10 @@
 static const char translated[] = "TFOpLambda SlicingOpLambda TensorFlowOpLayer Lambda ClassMethod InstanceMethod "
                                  "InstanceProperty AddLoss AddMetric";
 
-bool translate_is(const char *class_name)
+bool translate_is(const struct builder *b, const struct keras_layer *layer)
 {
-    return word_index(translated, class_name) >= 0;
+    return word_index(translated, layer->class_name) >= 0 ||
+           (build_is_operation(b, layer) && function_find("composed", layer->class_name));
 }
 
 /* ---- arguments and results ---- */
@@ -129,6 +130,9 @@ static const json_t *translate(struct trace *t, const json_t *arguments, const j
         return translate_tf_node(t, tensors);
     if (strcmp(class_name, "Lambda") == 0)
         return translate_lambda(t, arguments);
+    const struct function *composed = function_find("composed", class_name);
+    if (composed)
+        return function_call_operation(t, composed, t->origin->json, arguments);
     if (strcmp(class_name, "AddLoss") == 0 || strcmp(class_name, "AddMetric") == 0)
         return layer_argument(arguments, 0, "inputs");
     return trace_refuse(t, H5PT_UNSUPPORTED_OPERATION,

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Layers that stand for operations: TensorFlow's graph layers and Lambda. They become operations of Keras 3 when they are
- * called. Private to keras/. */
+/* Layers that stand for operations: TensorFlow's graph layers and Lambda, and the operations that are made of others. They become
+ * operations of Keras 3 when they are called. Private to keras/. */
 #ifndef H5PT_KERAS_TRANSLATE_H
 #define H5PT_KERAS_TRANSLATE_H
 
 #include "keras/trace.h"
 
-/* Whether a layer class is translated when it is called. */
-bool translate_is(const char *class_name);
+/* Whether a layer is translated when it is called: its class, or an operation that others make up (compositions.def). */
+bool translate_is(const struct builder *b, const struct keras_layer *layer);
 
 /* Makes the operations of one call. What cannot be translated is refused, and gives a bad value. -1: b->err. */
 int translate_call(struct builder *b, struct keras_layer *layer, struct keras_value **inputs, int input_count,

@@ -523,3 +523,17 @@ struct lowered lower_reshape(struct lowering *l, const struct keras_call *call, 
     result.id = lower_function(l, call, TORCH_RESHAPE, x.id, 1, &attr, out, l->graph->values[x.id].dtype);
     return result;
 }
+
+bool lower_output_used(const struct lowering *l, const struct keras_call *call, int index)
+{
+    const struct keras_model *model = l->model;
+    const struct keras_value *value = call->outputs[index];
+    for (int i = 0; i < model->output_count; i++)
+        if (model->outputs[i] == value)
+            return true;
+    for (int i = 0; i < model->call_count; i++)
+        for (int k = 0; k < model->calls[i]->input_count; k++)
+            if (model->calls[i]->inputs[k] == value)
+                return true;
+    return false;
+}

@@ -63,6 +63,8 @@ struct lowered lower_input_as(struct lowering *l, const struct keras_call *call,
 struct lowered lower_input_keras(struct lowering *l, const struct keras_call *call, int index);
 /* Says which torch value is output `index` of the call. */
 void lower_output(struct lowering *l, const struct keras_call *call, int index, struct lowered value);
+/* Whether a call or the model's outputs use output `index`: the others need not be lowered. */
+bool lower_output_used(const struct lowering *l, const struct keras_call *call, int index);
 struct shape lower_shape(const struct lowering *l, int id); /* of a torch value, in torch order */
 enum dtype lower_dtype(const struct lowering *l, int id);
 

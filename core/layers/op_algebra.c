@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Linear algebra of small matrices: inverse, determinant, the product of vectors in space, and Kronecker's product. */
+/* Linear algebra of small matrices: inverse, determinant, linear equations, the product of vectors in space, and Kronecker's product. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,44 +43,65 @@ static int op_algebra_shape(struct layer_shape *s)
     if (in->rank < 2 || in->dims[in->rank - 1] < 1 || in->dims[in->rank - 1] != in->dims[in->rank - 2])
         return layer_shape_fail(s, "The matrices of %s must be square", s->layer->class_name);
     s->outputs[0] = *in;
-    s->outputs[0].rank -= c->variant == ALGEBRA_DET ? 2 : 0;
+    s->outputs[0].rank -= c->variant == ALGEBRA_INV ? 0 : 2;
+    if (c->variant == ALGEBRA_SLOGDET) {
+        s->output_count = 2;
+        s->outputs[1] = s->outputs[0];
+        s->output_dtypes[1] = DTYPE_F32;
+    }
     return 0;
 }
 
-/* Gauss and Jordan with the largest pivot: `m` becomes the identity, `inverse` (the identity before) its inverse. */
-static double eliminate(double *m, double *inverse, int64_t n)
+static void swap_rows(double *m, int64_t columns, int64_t a, int64_t b)
 {
-    double determinant = 1;
+    for (int64_t k = 0; a != b && k < columns; k++) {
+        double t = m[a * columns + k];
+        m[a * columns + k] = m[b * columns + k];
+        m[b * columns + k] = t;
+    }
+}
+
+/* A determinant: itself, and as a sign and the logarithm of its size, which are never out of range. */
+struct determinant {
+    double value, sign, log;
+};
+
+/* Gauss and Jordan with the largest pivot: `m` becomes the identity, `right` (of `columns` columns) m⁻¹ times what it was. */
+static struct determinant eliminate(double *m, double *right, int64_t n, int64_t columns)
+{
+    struct determinant d = {1, 1, 0};
     for (int64_t c = 0; c < n; c++) {
         int64_t pivot = c;
         for (int64_t r = c + 1; r < n; r++)
             if (fabs(m[r * n + c]) > fabs(m[pivot * n + c]))
                 pivot = r;
-        for (int64_t k = 0; pivot != c && k < n; k++) {
-            double t = m[c * n + k], u = inverse[c * n + k];
-            m[c * n + k] = m[pivot * n + k];
-            m[pivot * n + k] = t;
-            inverse[c * n + k] = inverse[pivot * n + k];
-            inverse[pivot * n + k] = u;
-        }
+        swap_rows(m, n, c, pivot);
+        swap_rows(right, columns, c, pivot);
         double head = m[c * n + c];
-        determinant *= pivot != c ? -head : head;
-        for (int64_t k = 0; k < n; k++) {
-            m[c * n + k] /= head;
-            inverse[c * n + k] /= head;
+        d.value *= pivot != c ? -head : head;
+        d.sign *= isnan(head) ? head : (double)((head > 0) - (head < 0)) * (pivot != c ? -1 : 1);
+        d.log += log(fabs(head));
+        if (head == 0) {
+            for (int64_t k = 0; k < n * columns; k++)
+                right[k] = (double)NAN;
+            break;
         }
+        for (int64_t k = 0; k < n; k++)
+            m[c * n + k] /= head;
+        for (int64_t k = 0; k < columns; k++)
+            right[c * columns + k] /= head;
         for (int64_t r = 0; r < n; r++) {
             double factor = r == c ? 0 : m[r * n + c];
-            for (int64_t k = 0; factor != 0 && k < n; k++) {
+            for (int64_t k = 0; factor != 0 && k < n; k++)
                 m[r * n + k] -= factor * m[c * n + k];
-                inverse[r * n + k] -= factor * inverse[c * n + k];
-            }
+            for (int64_t k = 0; factor != 0 && k < columns; k++)
+                right[r * columns + k] -= factor * right[c * columns + k];
         }
     }
-    return determinant;
+    return d;
 }
 
-static int solve(const struct layer_run *run, bool determinant)
+static int of_matrices(const struct layer_run *run, enum algebra_variant variant)
 {
     const struct tensor *x = run->inputs[0];
     int64_t n = x->shape.dims[x->shape.rank - 1], cells = n * n;
@@ -92,11 +113,15 @@ static int solve(const struct layer_run *run, bool determinant)
             m[k] = (double)x->data[i * cells + k];
             m[cells + k] = k % (n + 1) == 0;
         }
-        double d = eliminate(m, m + cells, n);
-        if (determinant)
-            run->outputs[0]->data[i] = isnan(d) ? 0 : (float)d;
-        for (int64_t k = 0; !determinant && k < cells; k++)
+        struct determinant d = eliminate(m, m + cells, n, n);
+        if (variant == ALGEBRA_DET)
+            run->outputs[0]->data[i] = (float)d.value;
+        for (int64_t k = 0; variant == ALGEBRA_INV && k < cells; k++)
             run->outputs[0]->data[i * cells + k] = (float)m[cells + k];
+        if (variant == ALGEBRA_SLOGDET) {
+            run->outputs[0]->data[i] = (float)d.sign;
+            run->outputs[1]->data[i] = (float)d.log;
+        }
     }
     free(m);
     return 0;
@@ -127,7 +152,7 @@ static int cross(const struct layer_run *run)
 static int op_algebra_reference(const struct layer_run *run)
 {
     const struct algebra_config *c = run->config;
-    return c->variant == ALGEBRA_CROSS ? cross(run) : solve(run, c->variant == ALGEBRA_DET);
+    return c->variant == ALGEBRA_CROSS ? cross(run) : of_matrices(run, c->variant);
 }
 
 static int op_algebra_lower(struct lowering *l, const struct keras_call *call)
@@ -137,10 +162,13 @@ static int op_algebra_lower(struct lowering *l, const struct keras_call *call)
     struct shape shape = call->outputs[0]->shape;
     enum dtype dtype = call->outputs[0]->dtype;
     if (c->variant != ALGEBRA_CROSS) {
+        static const enum torch_op ops[] = {
+            [ALGEBRA_INV] = TORCH_INV, [ALGEBRA_DET] = TORCH_DET, [ALGEBRA_SLOGDET] = TORCH_SLOGDET_SIGN};
         struct lowered x = lower_input_keras(l, call, 0);
-        lower_output(l, call, 0,
-                     lower_one(l, call, c->variant == ALGEBRA_INV ? TORCH_INV : TORCH_DET, x, shape,
-                               layout_keras(shape.rank), dtype, 0, NULL));
+        struct layout layout = layout_keras(shape.rank);
+        lower_output(l, call, 0, lower_one(l, call, ops[c->variant], x, shape, layout, dtype, 0, NULL));
+        if (c->variant == ALGEBRA_SLOGDET)
+            lower_output(l, call, 1, lower_one(l, call, TORCH_SLOGDET_LOG, x, shape, layout, dtype, 0, NULL));
         return 0;
     }
     struct operand a = operand_at(&source, 0, "x1"), b = operand_at(&source, 1, "x2");
@@ -160,13 +188,79 @@ const struct layer_handler op_algebra_handler = {
     .lower = op_algebra_lower,
 };
 
-/* ---- Kron ---- */
+/* ---- Solve ---- */
 
-static void op_kron_read(struct config_reader *reader, void *config, int variant)
+static void read_variant(struct config_reader *reader, void *config, int variant)
 {
     (void)reader;
     *(int *)config = variant;
 }
+
+static int op_solve_shape(struct layer_shape *s)
+{
+    struct operand_source source = operands_of_shape(s);
+    struct operand a = operand_at(&source, 0, "a"), b = operand_at(&source, 1, "b");
+    if (a.kind != OPERAND_TENSOR || b.kind == OPERAND_NONE || a.dtype != DTYPE_F32)
+        return operand_fail(s, b.kind == OPERAND_NONE ? "b" : "a");
+    struct shape x = a.shape, y = b.shape;
+    bool column = y.rank == x.rank - 1, fits = x.rank >= 2 && (column || y.rank == x.rank);
+    int64_t n = fits ? x.dims[x.rank - 1] : -1;
+    fits = fits && n > 0 && x.dims[x.rank - 2] == n && y.dims[y.rank - (column ? 1 : 2)] == n;
+    for (int i = 0; i < x.rank - 2; i++)
+        fits = fits && (x.dims[i] == y.dims[i] || x.dims[i] < 0 || y.dims[i] < 0);
+    if (!fits)
+        return layer_shape_fail(s, "The matrices of Solve do not fit together");
+    s->outputs[0] = y;
+    for (int i = 0; i < x.rank - 2; i++)
+        s->outputs[0].dims[i] = y.dims[i] < 0 ? x.dims[i] : y.dims[i];
+    return 0;
+}
+
+static int op_solve_reference(const struct layer_run *run)
+{
+    struct operand_source source = operands_of_run(run);
+    struct operand o[2] = {operand_at(&source, 0, "a"), operand_at(&source, 1, "b")};
+    struct operand_tensor a = {NULL, NULL}, b = {NULL, NULL};
+    struct tensor *out = run->outputs[0];
+    int64_t n = o[0].shape.dims[o[0].shape.rank - 1], cells = n * n;
+    int status = operand_tensor(run, &o[0], &a) < 0 || operand_tensor(run, &o[1], &b) < 0 ? -1 : 0;
+    int64_t count = status == 0 ? a.tensor->count / cells : 0, part = count ? out->count / count : 0;
+    double *m = calloc((size_t)(cells + part) + 1, sizeof *m);
+    if (status == 0 && !m)
+        status = h5pt_fail_memory(run->err);
+    for (int64_t i = 0; status == 0 && i < count; i++) {
+        for (int64_t k = 0; k < cells; k++)
+            m[k] = (double)a.tensor->data[i * cells + k];
+        for (int64_t k = 0; k < part; k++)
+            m[cells + k] = (double)b.tensor->data[i * part + k];
+        (void)eliminate(m, m + cells, n, part / n);
+        for (int64_t k = 0; k < part; k++)
+            out->data[i * part + k] = (float)m[cells + k];
+    }
+    free(m);
+    operand_tensor_release(&a);
+    operand_tensor_release(&b);
+    return status;
+}
+
+static int op_solve_lower(struct lowering *l, const struct keras_call *call)
+{
+    struct operand_source source = operands_of_call(call);
+    struct operand a = operand_at(&source, 0, "a"), b = operand_at(&source, 1, "b");
+    struct lowered x = lower_operand(l, call, &a, "a"), y = lower_operand(l, call, &b, "b");
+    lower_output(l, call, 0, lower_solve(l, call, TORCH_SOLVE, x, y, false));
+    return 0;
+}
+
+const struct layer_handler op_solve_handler = {
+    .config_size = sizeof(int),
+    .read = read_variant,
+    .shape = op_solve_shape,
+    .reference = op_solve_reference,
+    .lower = op_solve_lower,
+};
+
+/* ---- Kron ---- */
 
 /* The sizes with ones in front, so that both have the same number of axes. */
 static struct shape padded(const struct shape *shape, int rank)
@@ -255,7 +349,7 @@ static int op_kron_lower(struct lowering *l, const struct keras_call *call)
 
 const struct layer_handler op_kron_handler = {
     .config_size = sizeof(int),
-    .read = op_kron_read,
+    .read = read_variant,
     .shape = op_kron_shape,
     .reference = op_kron_reference,
     .lower = op_kron_lower,

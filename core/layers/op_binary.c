@@ -26,6 +26,19 @@ static double floor_mod(double x, double y)
     return r != 0 && (r < 0) != (y < 0) ? r + y : r;
 }
 
+/* The largest whole number that divides both; of 0 and 0: 0. */
+static double common_divisor(double x, double y)
+{
+    x = fabs(x);
+    y = fabs(y);
+    while (y > 0) {
+        double rest = fmod(x, y);
+        x = y;
+        y = rest;
+    }
+    return x;
+}
+
 static double apply(enum binary_variant variant, double x, double y)
 {
     switch (variant) {

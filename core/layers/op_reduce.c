@@ -19,6 +19,18 @@ struct reduce_config {
     enum dtype dtype; /* PROD: DTYPE_COUNT when not given */
 };
 
+/* The quantile is an argument of the call. */
+static bool has_q(const struct reduce_config *c)
+{
+    return c->variant == REDUCE_QUANTILE || c->variant == REDUCE_PERCENTILE || c->variant == REDUCE_NANQUANTILE ||
+           c->variant == REDUCE_NANPERCENTILE;
+}
+
+static bool skips_nan(const struct reduce_config *c)
+{
+    return c->variant == REDUCE_NANMEDIAN || c->variant == REDUCE_NANQUANTILE || c->variant == REDUCE_NANPERCENTILE;
+}
+
 static double read_norm_order(struct config_reader *reader, const struct reduce_config *c)
 {
     const json_t *value = config_get(reader, "ord");
@@ -48,7 +60,7 @@ static void op_reduce_read(struct config_reader *reader, void *config, int varia
         c->has_initial = config_get(reader, "initial") != NULL;
         c->initial = config_double(reader, "initial", 0);
     }
-    if (c->variant == REDUCE_QUANTILE || c->variant == REDUCE_PERCENTILE)
+    if (has_q(c))
         (void)config_choice(reader, "method", "linear", 0);
     if (c->variant == REDUCE_MOMENTS && config_bool(reader, "synchronized", false))
         config_refuse(reader, H5PT_UNSUPPORTED_CONFIG, "synchronized",
@@ -105,17 +117,17 @@ static enum dtype reduced_dtype(const struct reduce_config *c, enum dtype in)
 
 static bool is_quantile(const struct reduce_config *c)
 {
-    return c->variant == REDUCE_QUANTILE || c->variant == REDUCE_PERCENTILE || c->variant == REDUCE_MEDIAN;
+    return has_q(c) || c->variant == REDUCE_MEDIAN || c->variant == REDUCE_NANMEDIAN;
 }
 
 /* The one quantile asked for, 0 … 1. */
 static bool quantile_of(const struct reduce_config *c, const json_t *arguments, double *ret)
 {
     *ret = 0.5;
-    if (c->variant != REDUCE_QUANTILE && c->variant != REDUCE_PERCENTILE)
+    if (!has_q(c))
         return true;
     bool ok = json_read_double(layer_argument(arguments, 1, "q"), ret);
-    *ret = c->variant == REDUCE_PERCENTILE ? *ret / 100 : *ret;
+    *ret = c->variant == REDUCE_PERCENTILE || c->variant == REDUCE_NANPERCENTILE ? *ret / 100 : *ret;
     return ok && *ret >= 0 && *ret <= 1;
 }
 
@@ -134,7 +146,8 @@ static int op_reduce_shape(struct layer_shape *s)
     if (count < 1 || (indices && !c->all && count != 1))
         return layer_shape_fail(s, "The axes of %s do not fit an input of %d dimensions", s->layer->class_name,
                                 in->rank);
-    if (!dtype_is_float(s->input_dtypes[0]) && (c->variant == REDUCE_LOGSUMEXP || c->variant == REDUCE_MOMENTS))
+    if (!dtype_is_float(s->input_dtypes[0]) &&
+        (c->variant == REDUCE_LOGSUMEXP || c->variant == REDUCE_MOMENTS || skips_nan(c)))
         return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "%s is for floats", s->layer->class_name);
     s->output_count = c->variant == REDUCE_MOMENTS ? 2 : 1;
     for (int i = 0; i < s->output_count; i++) {
@@ -152,15 +165,27 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Moves the numbers in front of the NaNs; how many there are. */
+static int64_t without_nan_count(double *v, int64_t n)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (!isnan(v[i]))
+            v[count++] = v[i];
+    return count;
+}
+
 static double quantile(double *v, int64_t n, double q)
 {
+    if (n == 0)
+        return (double)NAN;
     for (int64_t i = 0; i < n; i++)
         if (isnan(v[i]))
             return (double)NAN;
     qsort(v, (size_t)n, sizeof *v, ascending);
     double at = q * (double)(n - 1), low = floor(at);
     int64_t i = (int64_t)low;
-    return i + 1 < n ? v[i] + (v[i + 1] - v[i]) * (at - low) : v[i];
+    return i + 1 < n && at > low ? v[i] + (v[i + 1] - v[i]) * (at - low) : v[i];
 }
 
 static double extreme(const double *v, int64_t n, bool largest, bool skip_nan)
@@ -268,6 +293,9 @@ static double reduce(const struct reduce_config *c, double *v, int64_t n, double
     case REDUCE_MEDIAN:
     case REDUCE_QUANTILE:
     case REDUCE_PERCENTILE: return quantile(v, n, q);
+    case REDUCE_NANMEDIAN:
+    case REDUCE_NANQUANTILE:
+    case REDUCE_NANPERCENTILE: return quantile(v, without_nan_count(v, n), q);
     case REDUCE_NORM: return vector_norm(v, n, c->order);
     case REDUCE_NANSUM: return total(v, n, true, NULL);
     case REDUCE_NANMEAN: x = total(v, n, true, &count); return x / (double)count;
@@ -450,7 +478,7 @@ static struct lowered lower_quantile(struct reduction *r, const struct reduce_co
     double q = 0.5;
     (void)quantile_of(c, r->call->arguments, &q);
     struct torch_attr attr = attr_float("q", q);
-    return emit_one_dim(r, TORCH_QUANTILE, DTYPE_F32, &attr);
+    return emit_one_dim(r, skips_nan(c) ? TORCH_NANQUANTILE : TORCH_QUANTILE, DTYPE_F32, &attr);
 }
 
 static struct lowered lower_ptp(const struct reduction *r, enum dtype dtype)
@@ -481,7 +509,10 @@ static struct lowered lower_reduction(struct reduction *r, const struct reduce_c
     case REDUCE_ARGMIN: return emit_one_dim(r, TORCH_ARGMIN, DTYPE_I64, NULL);
     case REDUCE_MEDIAN:
     case REDUCE_QUANTILE:
-    case REDUCE_PERCENTILE: return lower_quantile(r, c);
+    case REDUCE_PERCENTILE:
+    case REDUCE_NANMEDIAN:
+    case REDUCE_NANQUANTILE:
+    case REDUCE_NANPERCENTILE: return lower_quantile(r, c);
     case REDUCE_NORM: return emit(r, TORCH_VECTOR_NORM, r->x, dtype, &order);
     case REDUCE_NANSUM:
         if (!dtype_is_float(dtype))

@@ -187,7 +187,9 @@ const struct layer_handler op_take_handler = {
     .lower = op_take_lower,
 };
 
-/* ---- Tril, Triu, Diagonal, Trace ---- */
+/* ---- Tril, Triu, Diagonal, Trace, Diag ---- */
+
+enum { TAKE_MAX_OFFSET = 1 << 20 };
 
 struct matrix_config {
     enum matrix_variant variant;
@@ -198,7 +200,7 @@ static void op_matrix_read(struct config_reader *reader, void *config, int varia
 {
     struct matrix_config *c = config;
     *c = (struct matrix_config){(enum matrix_variant)variant, 0, {-2, -1}};
-    if (c->variant == MATRIX_TRIL || c->variant == MATRIX_TRIU) {
+    if (c->variant != MATRIX_DIAGONAL && c->variant != MATRIX_TRACE) {
         c->offset = config_int(reader, "k", 0);
         return;
     }
@@ -210,6 +212,12 @@ static void op_matrix_read(struct config_reader *reader, void *config, int varia
 static bool whole_matrix(const struct matrix_config *c)
 {
     return c->variant == MATRIX_TRIL || c->variant == MATRIX_TRIU;
+}
+
+/* Diag makes a matrix of a vector, and takes the diagonal of a matrix. */
+static bool makes_diagonal(const struct matrix_config *c, const struct shape *in)
+{
+    return c->variant == MATRIX_DIAG && in->rank == 1;
 }
 
 /* Axes of the rows and columns; the cells of the diagonal. */
@@ -241,9 +249,16 @@ static int op_matrix_shape(struct layer_shape *s)
     struct diagonal d;
     if (s->input_count != 1 || layer_argument_tensor(layer_argument(s->arguments, 0, "x")) != 0)
         return operand_fail(s, "x");
+    s->output_dtypes[0] = s->input_dtypes[0];
+    if (c->offset < -TAKE_MAX_OFFSET || c->offset > TAKE_MAX_OFFSET || (c->variant == MATRIX_DIAG && in->rank > 2))
+        return layer_shape_fail(s, "%s is not supported for such an input", s->layer->class_name);
+    if (makes_diagonal(c, in)) {
+        int64_t size = in->dims[0] < 0 ? DIM_UNKNOWN : in->dims[0] + (c->offset < 0 ? -c->offset : c->offset);
+        s->outputs[0] = (struct shape){.rank = 2, .dims = {size, size}};
+        return 0;
+    }
     if (in->rank < 2 || (!whole_matrix(c) && !find_diagonal(c, in, &d)))
         return layer_shape_fail(s, "The input of %s has no such matrices", s->layer->class_name);
-    s->output_dtypes[0] = s->input_dtypes[0];
     if (whole_matrix(c)) {
         s->outputs[0] = *in;
         return 0;
@@ -252,7 +267,7 @@ static int op_matrix_shape(struct layer_shape *s)
     for (int i = 0; i < in->rank; i++)
         if (i != d.row && i != d.column)
             s->outputs[0].dims[s->outputs[0].rank++] = in->dims[i];
-    if (c->variant == MATRIX_DIAGONAL)
+    if (c->variant != MATRIX_TRACE)
         s->outputs[0].dims[s->outputs[0].rank++] = d.length;
     if (c->variant == MATRIX_TRACE && s->output_dtypes[0] == DTYPE_BOOL)
         s->output_dtypes[0] = DTYPE_I32;
@@ -266,6 +281,13 @@ static int op_matrix_reference(const struct layer_run *run)
     struct tensor *out = run->outputs[0];
     int rank = in->shape.rank, order[SHAPE_MAX_RANK], n = 0;
     struct diagonal d = {rank - 2, rank - 1, 0};
+    if (makes_diagonal(c, &in->shape)) {
+        int64_t size = out->shape.dims[1], first = c->offset < 0 ? -c->offset * size : c->offset;
+        memset(out->data, 0, (size_t)out->count * sizeof *out->data);
+        for (int64_t i = 0; i < in->count; i++)
+            out->data[first + i * (size + 1)] = in->data[i];
+        return 0;
+    }
     if (!whole_matrix(c) && !find_diagonal(c, &in->shape, &d))
         return h5pt_fail(run->err, H5PT_INTERNAL, run->layer->path, "The configuration is not as it was");
     int64_t rows = in->shape.dims[d.row], columns = in->shape.dims[d.column];
@@ -291,7 +313,7 @@ static int op_matrix_reference(const struct layer_run *run)
         double sum = 0;
         for (int64_t i = 0; i < d.length; i++) {
             sum += (double)matrix[i * (columns + 1)];
-            if (c->variant == MATRIX_DIAGONAL)
+            if (c->variant != MATRIX_TRACE)
                 out->data[m * d.length + i] = matrix[i * (columns + 1)];
         }
         if (c->variant == MATRIX_TRACE)
@@ -314,10 +336,15 @@ static int op_matrix_lower(struct lowering *l, const struct keras_call *call)
                                1, &attr));
         return 0;
     }
+    struct torch_attr offset = attr_int("offset", c->offset);
+    if (makes_diagonal(c, &call->inputs[0]->shape)) {
+        lower_output(l, call, 0, lower_one(l, call, TORCH_DIAG_EMBED, x, shape, layout_keras(2), dtype, 1, &offset));
+        return 0;
+    }
     struct diagonal d;
     if (!find_diagonal(c, &call->inputs[0]->shape, &d))
         return -1;
-    struct torch_attr attrs[] = {attr_int("offset", c->offset), attr_int("dim1", d.row), attr_int("dim2", d.column)};
+    struct torch_attr attrs[] = {offset, attr_int("dim1", d.row), attr_int("dim2", d.column)};
     struct shape cells = shape;
     if (c->variant == MATRIX_TRACE)
         cells.dims[cells.rank++] = d.length;

@@ -20,6 +20,21 @@ static double inverse_erf(double x)
     return y;
 }
 
+/* The power series; infinities have none in TensorFlow and torch alike. */
+static double bessel_i0(double x)
+{
+    double term = 1, sum = 1;
+    if (isinf(x) || isnan(x))
+        return (double)NAN;
+    if (fabs(x) > 700)
+        return (double)INFINITY;
+    for (int k = 1; term > sum * 1e-17; k++) {
+        term *= x / (2 * k) * (x / (2 * k));
+        sum += term;
+    }
+    return sum;
+}
+
 static double apply(enum unary_variant variant, double x)
 {
     switch (variant) {

@@ -112,6 +112,9 @@ struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int 
                          int dim);
 /* x with axis i = axis axes[i] of x; a value in Keras order (x too) unless the layout can take it. */
 struct lowered lower_transpose(struct lowering *l, const struct keras_call *call, struct lowered x, const int *axes);
+/* SOLVE or SOLVE_TRIANGULAR of values in Keras order; y is a vector when it has one axis less. */
+struct lowered lower_solve(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                           struct lowered y, bool upper);
 /* torch.einsum of values in Keras order. */
 struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, const char *equation, struct lowered x,
                             struct lowered y, struct shape shape, enum dtype dtype);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Small pieces of torch that several operations are made of. */
 #include "layers/compose.h"
+#include "layers/lowering.h"
 #include "layers/operation.h"
 
 struct lowered lower_input_plain(struct lowering *l, const struct keras_call *call, int index)
@@ -106,4 +107,33 @@ struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, c
                             .dtype = dtype,
                         });
     return (struct lowered){id, layout_keras(shape.rank)};
+}
+
+struct lowered lower_solve(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                           struct lowered y, bool upper)
+{
+    struct shape a = lower_shape(l, x.id), b = lower_shape(l, y.id), shape;
+    bool vector = b.rank == a.rank - 1;
+    if (vector) {
+        y = lower_unsqueeze(l, call, y, b.rank);
+        b = lower_shape(l, y.id);
+    }
+    y = lower_convert(l, call, y, DTYPE_F32);
+    struct shape left = a, right = b;
+    left.dims[a.rank - 1] = right.dims[b.rank - 2] = 1;
+    if (!shape_broadcast(&left, &right, &shape))
+        h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "The matrices do not fit");
+    struct torch_attr attr = attr_bool("upper", upper);
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = op,
+                            .input_count = 2,
+                            .inputs = (int[]){x.id, y.id},
+                            .attr_count = op == TORCH_SOLVE_TRIANGULAR,
+                            .attrs = &attr,
+                            .shape = shape,
+                            .dtype = DTYPE_F32,
+                        });
+    struct lowered z = {id, layout_keras(shape.rank)};
+    return vector ? lower_select(l, call, z, shape.rank - 1, 0) : z;
 }

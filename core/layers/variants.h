@@ -88,6 +88,9 @@ enum reduce_variant {
     REDUCE_NANMEAN,
     REDUCE_NANMAX,
     REDUCE_NANMIN,
+    REDUCE_NANMEDIAN,
+    REDUCE_NANQUANTILE,
+    REDUCE_NANPERCENTILE,
     REDUCE_MOMENTS,
 };
 
@@ -174,6 +177,7 @@ enum matrix_variant {
     MATRIX_TRIU,
     MATRIX_DIAGONAL,
     MATRIX_TRACE,
+    MATRIX_DIAG,
 };
 
 enum window_variant {
@@ -205,6 +209,15 @@ enum algebra_variant {
     ALGEBRA_INV,
     ALGEBRA_DET,
     ALGEBRA_CROSS,
+    ALGEBRA_SLOGDET,
+};
+
+enum spectrum_variant {
+    SPECTRUM_CHOLESKY,
+    SPECTRUM_SOLVE_TRIANGULAR,
+    SPECTRUM_SVD,
+    SPECTRUM_EIGH,
+    SPECTRUM_PINV,
 };
 
 enum patch_variant {

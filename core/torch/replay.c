@@ -51,6 +51,10 @@ static bool input_count_fits(const struct torch_node *node)
     case TORCH_ISIN:
     case TORCH_BUCKETIZE:
     case TORCH_CROSS:
+    case TORCH_GCD:
+    case TORCH_LCM:
+    case TORCH_SOLVE:
+    case TORCH_SOLVE_TRIANGULAR:
     case TORCH_INDEX_SELECT:
     case TORCH_TAKE_ALONG_DIM:
     case TORCH_HEAVISIDE:

@@ -97,6 +97,52 @@ int replay_DET(const struct replay_call *call, struct tensor **ret, struct h5pt_
     return matrices(call, false, ret, err);
 }
 
+/* The sign and the logarithm of the size of a determinant, which itself may be out of range. */
+static int sign_and_log(const struct replay_call *call, bool sign, struct tensor **ret, struct h5pt_error *err)
+{
+    const struct tensor *x = call->inputs[0];
+    struct shape shape = x->shape;
+    int rank = shape.rank;
+    if (rank < 2 || shape.dims[rank - 1] != shape.dims[rank - 2] || shape.dims[rank - 1] < 1)
+        return replay_mismatch(call, err, "the matrices are not square");
+    int64_t n = shape.dims[rank - 1], cells = n * n;
+    shape.rank -= 2;
+    struct tensor *y = replay_new(&shape, x->dtype, err);
+    double *lu = calloc((size_t)cells, sizeof *lu);
+    int64_t *rows = calloc((size_t)n, sizeof *rows);
+    bool ok = y && lu && rows;
+    for (int64_t m = 0; ok && m < x->count / cells; m++) {
+        double size = 0;
+        for (int64_t i = 0; i < cells; i++)
+            lu[i] = (double)x->data[m * cells + i];
+        double direction = decompose(lu, n, rows);
+        for (int64_t i = 0; i < n; i++) {
+            double pivot = lu[i * (n + 1)];
+            direction *= isnan(pivot) ? pivot : (double)((pivot > 0) - (pivot < 0));
+            size += log(fabs(pivot));
+        }
+        y->data[m] = (float)(sign ? direction : size);
+    }
+    free(lu);
+    free(rows);
+    if (!ok) {
+        tensor_free(y);
+        return h5pt_fail_memory(err);
+    }
+    *ret = y;
+    return 0;
+}
+
+int replay_SLOGDET_SIGN(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return sign_and_log(call, true, ret, err);
+}
+
+int replay_SLOGDET_LOG(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return sign_and_log(call, false, ret, err);
+}
+
 int replay_CROSS(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     const struct tensor *a = call->inputs[0], *b = call->inputs[1];

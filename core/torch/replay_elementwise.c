@@ -3,6 +3,7 @@
 #include "torch/replay_internal.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* out[i] from a[i * a_step] and b[i * b_step]; steps are 0 or 1. */
 typedef void row_function(int64_t count, const float *a, int64_t a_step, const float *b, int64_t b_step, float *out);
@@ -137,6 +138,17 @@ static inline float floor_divide(float x, float y)
     return y == 0 ? x / y : roundf((x - floor_mod(x, y)) / y);
 }
 
+static inline int64_t common_divisor(float x, float y)
+{
+    int64_t a = llabs((int64_t)x), b = llabs((int64_t)y);
+    while (b != 0) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
 BINARY(MUL, x *y)
 BINARY(LOGICAL_OR, x != 0 || y != 0 ? 1.0f : 0.0f)
 BINARY(LOGICAL_AND, x != 0 && y != 0 ? 1.0f : 0.0f)
@@ -155,6 +167,10 @@ BINARY(LOGADDEXP, (x > y ? x : y) + log1pf(expf(-fabsf(x - y))))
 BINARY(LOGADDEXP2, (x > y ? x : y) + log1pf(exp2f(-fabsf(x - y))) * 1.44269504088896341f)
 BINARY(LOGICAL_XOR, (x != 0) != (y != 0) ? 1.0f : 0.0f)
 BINARY(BITWISE_AND, (float)((int64_t)x &(int64_t)y))
+BINARY(BITWISE_LEFT_SHIFT, ldexpf(x, (int)y))
+BINARY(BITWISE_RIGHT_SHIFT, floorf(ldexpf(x, -(int)y)))
+BINARY(GCD, (float)common_divisor(x, y))
+BINARY(LCM, x == 0 || y == 0 ? 0.0f : fabsf(x) / (float)common_divisor(x, y) * fabsf(y))
 BINARY(BITWISE_OR, (float)((int64_t)x | (int64_t)y))
 BINARY(BITWISE_XOR, (float)((int64_t)x ^ (int64_t)y))
 COMPARISON(EQUAL, x == y)

@@ -155,6 +155,30 @@ int replay_DIAGONAL(const struct replay_call *call, struct tensor **ret, struct 
     return pick(call, &shape, diagonal_cell, &d, ret, err);
 }
 
+/* The last dim becomes a diagonal of the last two; the rest is zero. */
+int replay_DIAG_EMBED(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    const struct tensor *x = call->inputs[0];
+    int64_t offset = replay_int(call, "offset", 0);
+    struct shape shape = x->shape;
+    if (shape.rank < 1 || shape.rank == SHAPE_MAX_RANK || offset < -INT32_MAX || offset > INT32_MAX)
+        return replay_mismatch(call, err, "there is no dim for the diagonal");
+    int64_t n = shape.dims[shape.rank - 1], size = n + (offset < 0 ? -offset : offset);
+    shape.dims[shape.rank - 1] = size;
+    shape.dims[shape.rank++] = size;
+    struct tensor *y = replay_new(&shape, x->dtype, err);
+    if (!y)
+        return -1;
+    for (int64_t i = 0; i < y->count; i++)
+        y->data[i] = 0;
+    for (int64_t i = 0; n > 0 && i < x->count; i++) {
+        int64_t row = i % n + (offset < 0 ? -offset : 0), column = i % n + (offset > 0 ? offset : 0);
+        y->data[i / n * size * size + row * size + column] = x->data[i];
+    }
+    *ret = y;
+    return 0;
+}
+
 int replay_STACK(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
     struct shape shape = call->inputs[0]->shape;

@@ -169,14 +169,18 @@ static struct numbered *sorted(const float *in, int64_t count, bool down)
     return line;
 }
 
+/* Between two neighbours, which are one and the same at a whole place: there infinities give NaN. NaNs stand last; nanquantile
+ * leaves them out. */
 static bool line_quantile(const struct replay_call *call, const float *in, int64_t count, float *out, int64_t out_count)
 {
     struct numbered *line = sorted(in, count, false);
     (void)out_count;
     if (!line)
         return false;
+    while (call->node->op == TORCH_NANQUANTILE && count > 1 && isnan(line[count - 1].value))
+        count--;
     float at = (float)replay_float(call, "q", 0) * (float)(count - 1), low = floorf(at);
-    int64_t i = (int64_t)low, next = i + 1 < count ? i + 1 : i;
+    int64_t i = (int64_t)low, next = (int64_t)ceilf(at);
     *out = isnan(line[count - 1].value) ? NAN : line[i].value + (line[next].value - line[i].value) * (at - low);
     free(line);
     return true;
@@ -230,6 +234,7 @@ REDUCE(ARGMIN, line_position, DTYPE_I64)
 REDUCE(LOGSUMEXP, line_log_sum_exp, float_of(call))
 REDUCE(VECTOR_NORM, line_norm, float_of(call))
 REDUCE(QUANTILE, line_quantile, call->inputs[0]->dtype)
+REDUCE(NANQUANTILE, line_quantile, call->inputs[0]->dtype)
 
 /* `count` < 0: as long as the input's. */
 static int map_lines(const struct replay_call *call, line_function *function, int64_t count, enum dtype dtype,

@@ -29,6 +29,18 @@ static float inverse_erf(float x)
     return copysignf((float)((low + high) / 2), x);
 }
 
+/* The mean of exp(x cos t) over half a turn. */
+static float bessel_i0(float x)
+{
+    enum { STEPS = 400 };
+    double sum = (exp((double)x) + exp(-(double)x)) / 2;
+    if (!isfinite(x) || fabsf(x) > 100)
+        return isfinite(x) ? INFINITY : NAN;
+    for (int i = 1; i < STEPS; i++)
+        sum += exp((double)x * cos(3.14159265358979323846 * i / STEPS));
+    return (float)(sum / STEPS);
+}
+
 static inline float round_to(float x, float decimals)
 {
     float scale = powf(10.0f, fabsf(decimals));
@@ -67,6 +79,7 @@ MAP1(ROUND, same, "decimals", 0, round_to(x, a))
 MAP0(ERF, float_of, erff(x))
 MAP0(ERFC, float_of, erfcf(x))
 MAP0(ERFINV, float_of, inverse_erf(x))
+MAP0(I0, float_of, bessel_i0(x))
 MAP0(DEG2RAD, float_of, x *(pi / 180.0f))
 MAP0(RAD2DEG, float_of, x *(180.0f / pi))
 MAP0(SINC, float_of, x == 0 ? 1.0f : sinf(pi * x) / (pi * x))

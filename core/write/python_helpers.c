@@ -23,6 +23,11 @@ static const struct {
      "    if after is not None:\n"
      "        mask = mask.tril(after)\n"
      "    return mask if before is None else mask.triu(-before)\n"},
+    {TORCH_CHOLESKY, "\n\n"
+                     "def cholesky(x: torch.Tensor) -> torch.Tensor:\n"
+                     "    \"\"\"The lower triangles; NaN where a matrix is not positive definite.\"\"\"\n"
+                     "    lower, info = torch.linalg.cholesky_ex(x)\n"
+                     "    return lower.masked_fill((info > 0)[..., None, None], float(\"nan\"))\n"},
     {TORCH_RGB_TO_HSV,
      "\n\n"
      "def rgb_to_hsv(x: torch.Tensor, dim: int) -> torch.Tensor:\n"

@@ -12,7 +12,7 @@ static const char reserved_words[] = "False None True and as assert async await 
                                      "import in is lambda nonlocal not or pass raise return try while with yield self "
                                      "torch nn F x float load pad_same "
                                      "avg_pool_same sparsemax one_hot bin_boundaries lookup resize resize_weights "
-                                     "auto_contrast stft_magnitude band_mask";
+                                     "auto_contrast stft_magnitude band_mask cholesky";
 
 static bool has_runtime_sizes(const struct torch_node *node)
 {

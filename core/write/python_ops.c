@@ -247,6 +247,11 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
         add_attributes(out, node, "", false);
         strbuf_add(out, node->op == TORCH_TOPK_INDICES ? ").indices" : ").values");
         break;
+    case TORCH_SLOGDET_SIGN:
+    case TORCH_SLOGDET_LOG:
+        strbuf_addf(out, "%s(%s).%s", info->callee, operand(p, node, 0),
+                    node->op == TORCH_SLOGDET_SIGN ? "sign" : "logabsdet");
+        break;
     default: /* x <operator> value */ add_with_number(out, p, node); break;
     }
 }

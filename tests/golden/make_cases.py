@@ -14,6 +14,7 @@ import os
 import sys
 
 import tensorflow as tf
+import composition_cases  # noqa: F401: its cases
 import operation_cases  # noqa: F401: its cases
 from keras_case import CASES, CUSTOM_OBJECTS, FLAVOUR, case, keras, np, randomise, run, save
 

@@ -25,7 +25,7 @@ OPS = {
 OPERATORS = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow, "%": operator.mod, "//": operator.floordiv,
     "==": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
-    "|": operator.or_, "&": operator.and_, "^": operator.xor,
+    "<<": operator.lshift, ">>": operator.rshift, "|": operator.or_, "&": operator.and_, "^": operator.xor,
 }
 WITH_WEIGHT = ("LINEAR", "EMBEDDING")  # functions of these take the weight as an input
 generator = torch.Generator().manual_seed(20240607)
@@ -117,6 +117,9 @@ def special(op, x, attrs):
         return find(OPS[op][2])(x[0], **attrs).values
     if op == "TOPK_INDICES":
         return find(OPS[op][2])(x[0], **attrs).indices
+    if op.startswith("SLOGDET_"):
+        result = find(OPS[op][2])(*x)
+        return result.sign if op == "SLOGDET_SIGN" else result.logabsdet
     if op == "SELECT":
         return x[0].select(attrs["dim"], attrs["index"])
     if op.endswith("_LIKE") and "times" in attrs:
@@ -621,6 +624,11 @@ def operations():
     for q in (0.0, 0.3, 0.5, 1.0):
         add("QUANTILE", rand(2, 5, 3), q=q, dim=1)
     add("QUANTILE", rand(2, 4), q=0.7, dim=-1, keepdim=True)
+    holes = rand(3, 5)
+    holes[0], holes[1, ::2], holes[2, 1] = torch.nan, torch.nan, torch.inf
+    for q in (0.0, 0.3, 0.5, 1.0):
+        add("NANQUANTILE", holes, q=q, dim=1)
+    add("NANQUANTILE", holes, q=0.25, dim=0, keepdim=True)
     ties = torch.tensor([[2.0, 1.0, 2.0, -1.0], [0.0, 3.0, 1.0, 3.0]])
     add("SORT", rand(2, 4, 3), dim=1)
     add("SORT", rand(2, 4), descending=True)
@@ -662,6 +670,41 @@ def operations():
     add("INV", square)
     add("DET", square)
     add("DET", rand(4, 4))
+    for op in ("SLOGDET_SIGN", "SLOGDET_LOG"):
+        add(op, square)
+        add(op, rand(4, 4))
+        add(op, torch.tensor([[1.0, 2.0], [2.0, 4.0]]))
+        add(op, rand(2, 3), refused=True)
+    definite = square @ square.mT + torch.eye(3)
+    add("CHOLESKY", torch.cat([definite, -definite]))
+    add("CHOLESKY", rand(2, 3), refused=True)
+    add("SOLVE", square, rand(2, 3, 2))
+    add("SOLVE", square, rand(3, 1))
+    add("SOLVE", square, rand(2, 2, 2), refused=True)
+    for upper in (True, False):
+        add("SOLVE_TRIANGULAR", definite, rand(2, 3, 2), upper=upper)
+        add("SOLVE_TRIANGULAR", definite, rand(1, 3, 3), upper=upper)
+    add("SOLVE_TRIANGULAR", definite, rand(2, 2, 2), upper=True, refused=True)
+    singular = torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])
+    for matrix in (rand(2, 4, 3), rand(2, 5), singular, torch.zeros(2, 2)):
+        add("SVDVALS", matrix)
+        add("PINV", matrix, rtol=1e-5)
+        add("PINV", matrix)
+    add("PINV", rand(3, 3), rtol=0.5)
+    add("SVDVALS", rand(3), refused=True)
+    add("EIGVALSH", definite)
+    add("EIGVALSH", rand(4, 4))
+    add("EIGVALSH", rand(2, 3), refused=True)
+    add("DIAG_EMBED", rand(4))
+    add("DIAG_EMBED", rand(2, 3), offset=2)
+    add("DIAG_EMBED", rand(2, 3), offset=-1)
+    whole, other = torch.tensor([0, -12, 18, 7, 0, -9]), torch.tensor([4, 18, -12, 0, 0, 6])
+    for op in ("GCD", "LCM"):
+        add(op, whole, other)
+        add(op, whole.reshape(6, 1), other)
+    for op in ("BITWISE_LEFT_SHIFT", "BITWISE_RIGHT_SHIFT"):
+        add(op, torch.tensor([5, -5, -7, 0, 1, 300]), torch.tensor([2, 1, 3, 4, 0, 5]))
+    add("I0", torch.tensor([0.0, 0.5, -1.0, 4.0, -20.0, 80.0, torch.inf, -torch.inf, torch.nan]))
     add("CROSS", rand(2, 4, 3), rand(2, 1, 3))
     add("UNFOLD", rand(2, 3, 5, 4), kernel_size=(2, 3))
     add("UNFOLD", rand(1, 2, 6, 6), kernel_size=2, dilation=2, padding=1, stride=(1, 2))
