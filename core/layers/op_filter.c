@@ -37,10 +37,10 @@ static void op_filter_read(struct config_reader *reader, void *config, int varia
         const double *sigma = NULL;
         read_size(reader, "kernel_size", 2, c->size);
         int n = config_doubles(reader, "sigma", &sigma);
-        if (n == 2)
-            memcpy(c->sigma, sigma, sizeof c->sigma);
-        else if (n >= 0)
+        if (n > 2 || n == 0)
             config_refuse(reader, H5PT_CONFIG_INVALID, "sigma", "\"sigma\" must be two numbers");
+        for (int i = 0; i < 2 && n > 0; i++)
+            c->sigma[i] = sigma[n == 1 ? 0 : i];
     } else if (c->variant == FILTER_SSIM) {
         double max_val = config_double(reader, "max_val", 1);
         read_size(reader, "filter_size", 1, c->size);

@@ -257,6 +257,11 @@ enum filter_variant {
     FILTER_SSIM,
 };
 
+enum warp_variant {
+    WARP_AFFINE,
+    WARP_PERSPECTIVE,
+};
+
 enum merge_variant {
     MERGE_ADD,
     MERGE_SUBTRACT,

@@ -40,6 +40,7 @@ static bool input_count_fits(const struct torch_node *node)
     case TORCH_FFT_IMAG:
     case TORCH_IFFT_REAL:
     case TORCH_IFFT_IMAG:
+    case TORCH_PROJECTIVE_TRANSFORM:
     case TORCH_SLICE_UPDATE:
     case TORCH_TAKE:
     case TORCH_STFT_MAGNITUDE:

@@ -137,3 +137,51 @@ def loss_of_what_a_sigmoid_gives():
     """Keras computes it from the logits that the output of sigmoid or softmax remembers, even where that is not the function that belongs to it."""
     target, x = keras.Input((5,)), keras.Input((5,))
     return keras.Model([target, x], ops.binary_crossentropy(target, ops.softmax(x)))
+
+
+@case("operations_transforms", only="keras3", reload=False)
+def images_read_at_other_places():
+    x, first, turn = keras.Input((6, 7, 2)), keras.Input((2, 5, 4)), keras.Input((8,))
+    one = np.array([0.8, -0.3, 1.25, 0.4, 0.9, -0.75, 0.001, 0.02], "float32")
+    start, end = np.array([[0, 0], [6, 0], [0, 5], [6, 5]], "float32"), np.array([[1, 0.5], [5, 1], [0, 4], [6.5, 5]], "float32")
+    transform = ops.image.affine_transform
+    return (
+        keras.Model(
+            [x, first, turn],
+            [
+                transform(x, one),
+                transform(x, turn, interpolation="nearest", fill_value=0.5),
+                *[transform(x, turn, interpolation=way, fill_mode=mode) for way in ("nearest", "bilinear") for mode in ("nearest", "wrap", "reflect")],
+                transform(first, turn, fill_mode="reflect", data_format="channels_first"),
+                ops.image.perspective_transform(x, start, end, fill_value=0.25),
+                ops.image.perspective_transform(x, start, end, interpolation="nearest"),
+                *[
+                    ops.image.scale_and_translate(x, (None, 9, 4, 2), np.array([1.4, 0.55], "float32"), np.array([0.3, -0.2], "float32"), (1, 2), method, antialias)
+                    for method in ("linear", "cubic", "lanczos3", "lanczos5")
+                    for antialias in (True, False)
+                ],
+            ],
+        ),
+        [
+            normal(3, 6, 7, 2),
+            normal(3, 2, 5, 4, seed=4),
+            (np.array([[1, 0.2, -3.3, -0.1, 1.2, 2.6, 0, 0], [0.9, 0.4, 1.3, 0.3, 1.7, -3.2, 0.02, -0.03], [3, 0, -9.4, 0, 1, -0.7, 0, 0]], "float32")),
+        ],
+    )
+
+
+@case("lambda_signal", only="keras3", reload=False)
+def lambdas_of_signals_and_images():
+    x, image = keras.Input((12,)), keras.Input((6, 5, 3))
+    return keras.Model(
+        [x, image],
+        [
+            keras.layers.Lambda(lambda t: keras.ops.rfft(t)[0], output_shape=(7,))(x),
+            keras.layers.Lambda(lambda t: keras.ops.stft(t, 4, 2, 4)[1], output_shape=(7, 3))(x),
+            keras.layers.Lambda(lambda t: keras.ops.extract_sequences(t, 4, 3))(x),
+            keras.layers.Lambda(lambda t: keras.ops.image.gaussian_blur(t), output_shape=(6, 5, 3))(image),
+            keras.layers.Lambda(lambda t: keras.ops.image.sobel_edges(t), output_shape=(6, 5, 3, 2))(image),
+            keras.layers.Lambda(lambda t: keras.ops.adaptive_average_pool(t, 2, data_format="channels_last"), output_shape=(2, 2, 3))(image),
+            keras.layers.Lambda(lambda t: keras.ops.binary_crossentropy(t, 0.5 + 0.1 * keras.ops.tanh(t)))(x),
+        ],
+    )

@@ -697,6 +697,15 @@ def signals():
 
 
 
+def transforms():
+    turn = torch.tensor([[0.8, -0.3, 1.25, 0.4, 0.9, -0.75, 0.0, 0.0], [1.1, 0.2, -6.3, -0.1, 1.2, 7.6, 0.02, -0.03]])
+    for mode in ("constant", "nearest", "wrap", "reflect"):
+        for interpolation in ("nearest", "bilinear"):
+            add("PROJECTIVE_TRANSFORM", rand(2, 2, 5, 6), turn, interpolation=interpolation, fill_mode=mode, fill_value=0.5)
+    add("PROJECTIVE_TRANSFORM", rand(2, 1, 3, 4), turn[:1])
+    add("PROJECTIVE_TRANSFORM", rand(3, 1, 3, 4), turn, refused=True)
+
+
 def scattering():
     hsv = rand(2, 3, 4, low=0.0, high=1.0)
     add("HSV_TO_RGB", hsv, dim=1)
@@ -712,7 +721,7 @@ def scattering():
     add("SLICE_UPDATE", rand(3, 4), rand(2, 3), start=(0, 2), refused=True)
 
 
-for family in (convolutions, linear, attention, recurrent, normalisation, pooling, shapes, arithmetic, activations, categories, images, sound, operations, signals, scattering):
+for family in (convolutions, linear, attention, recurrent, normalisation, pooling, shapes, arithmetic, activations, categories, images, sound, operations, signals, transforms, scattering):
     family()
 missing = set(OPS) - {case["op"] for case in cases if "output" in case}
 assert not missing, missing
