@@ -64,9 +64,9 @@ struct aten_value {
 enum aten_arg_kind {
     ATEN_ARG_NONE,
     ATEN_ARG_TENSOR,
-    ATEN_ARG_TENSORS,  /* ids; ATEN_NO_TENSOR where an optional one is absent */
-    ATEN_ARG_INT,      /* a number or an expression */
-    ATEN_ARG_INTS,     /* the same, several */
+    ATEN_ARG_TENSORS, /* ids; ATEN_NO_TENSOR where an optional one is absent */
+    ATEN_ARG_INT,     /* a number or an expression */
+    ATEN_ARG_INTS,    /* the same, several */
     ATEN_ARG_FLOAT,
     ATEN_ARG_FLOATS,
     ATEN_ARG_BOOL,
@@ -115,7 +115,7 @@ struct aten_graph {
     struct aten_value *values;
     struct aten_call *calls;
     const struct aten_int **symbols;
-    const struct aten_int **sizes; /* every expression and number, by id */
+    const struct aten_int **sizes;      /* every expression and number, by id */
     int *inputs, *parameters, *outputs; /* value ids; as many as the torch graph has, in its order */
 };
 
@@ -129,8 +129,8 @@ int aten_expand(const struct torch_graph *graph, bool newest, struct arena *aren
 
 struct aten_builder {
     struct aten_graph *graph;
-    bool newest;                   /* operators of today's torch may be used */
-    bool failed;                   /* after an error nothing is done any more */
+    bool newest; /* operators of today's torch may be used */
+    bool failed; /* after an error nothing is done any more */
     struct h5pt_error *err;
     const struct torch_node *node; /* under way */
     int *value_of;                 /* torch value id → aten value id */

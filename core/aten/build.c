@@ -13,6 +13,8 @@ enum { WEIGHT_MAX = 60 };
 /* ---- failures ---- */
 
 static int failv(struct aten_builder *b, enum h5pt_code code, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+static int failv(struct aten_builder *b, enum h5pt_code code, const char *format, va_list args)
 {
     char message[sizeof b->err->message];
     const char *where = !b->node ? NULL : b->node->module ? b->node->module : torch_op_info(b->node->op)->id;
@@ -211,8 +213,7 @@ struct aten_arg aten_scalar(const char *name, const struct torch_attr *attr)
 
 static const struct aten_int *const *keep_sizes(struct aten_builder *b, const struct aten_arg *arg)
 {
-    const struct aten_int **sizes =
-        ARENA_ARRAY(b->graph->arena, const struct aten_int *, (size_t)arg->count + 1);
+    const struct aten_int **sizes = ARENA_ARRAY(b->graph->arena, const struct aten_int *, (size_t)arg->count + 1);
     if (!sizes)
         (void)aten_fail_memory(b);
     for (int i = 0; i < arg->count && !b->failed; i++) {

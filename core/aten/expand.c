@@ -20,8 +20,8 @@ static const struct aten_int *free_dim(struct aten_builder *b, const struct torc
     bool is_batch = input->axes[dim] == 0;
     if (is_batch && *batch)
         return *batch;
-    const struct aten_int *symbol =
-        aten_int_symbol(b, b->graph->value_count, dim, is_batch ? ATEN_EXAMPLE_BATCH : ATEN_EXAMPLE_SIZE);
+    const struct aten_int *symbol = aten_int_symbol(b, b->graph->value_count, dim,
+                                                    is_batch ? ATEN_EXAMPLE_BATCH : ATEN_EXAMPLE_SIZE);
     if (is_batch)
         *batch = symbol;
     return symbol;

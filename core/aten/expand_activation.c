@@ -34,9 +34,9 @@ int aten_GELU(struct aten_builder *b, const struct torch_node *node)
 {
     const char *approximate = torch_attr_text(node, "approximate");
     int x = aten_input(b, node, 0);
-    return aten_emit(b, "gelu.default", aten_shape_of(b, x), aten_dtype_of(b, x),
-                     ATEN_ARGS(aten_tensor("self", x),
-                               aten_keyword(aten_text("approximate", approximate ? approximate : "none"))));
+    return aten_emit(
+        b, "gelu.default", aten_shape_of(b, x), aten_dtype_of(b, x),
+        ATEN_ARGS(aten_tensor("self", x), aten_keyword(aten_text("approximate", approximate ? approximate : "none"))));
 }
 
 int aten_THRESHOLD(struct aten_builder *b, const struct torch_node *node)

@@ -21,8 +21,7 @@ struct aten_shape aten_window_shape(struct aten_builder *b, const struct aten_wi
     for (int i = 0; i < w->rank && !b->failed; i++) {
         int64_t extent = w->dilation[i] * (w->kernel[i] - 1) + 1;
         const struct aten_int *room = aten_int_linear(b, 1, aten_size(b, x, 2 + i), 2 * w->padding[i] - extent);
-        shape.dims[2 + i] =
-            aten_int_linear(b, 1, aten_int_floor_div(b, room, aten_int(b, w->stride[i])), 1);
+        shape.dims[2 + i] = aten_int_linear(b, 1, aten_int_floor_div(b, room, aten_int(b, w->stride[i])), 1);
     }
     return shape;
 }

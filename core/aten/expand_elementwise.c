@@ -93,9 +93,9 @@ int aten_FLOOR_DIVIDE_SCALAR(struct aten_builder *b, const struct torch_node *no
     enum dtype dtype = with_number(aten_dtype_of(b, x), value);
     if (!aten_attr_flag(node, "reflected", false))
         return scalar(b, node, "floor_divide.Scalar", "", SAME);
-    int number = aten_emit(b, "full_like.default", aten_shape_of(b, x), dtype,
-                           ATEN_ARGS(aten_tensor("self", x), aten_scalar("fill_value", value),
-                                     aten_keyword(aten_dtype("dtype", dtype))));
+    int number = aten_emit(
+        b, "full_like.default", aten_shape_of(b, x), dtype,
+        ATEN_ARGS(aten_tensor("self", x), aten_scalar("fill_value", value), aten_keyword(aten_dtype("dtype", dtype))));
     return aten_binary(b, "floor_divide.default", number, x, dtype);
 }
 

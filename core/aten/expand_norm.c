@@ -13,8 +13,7 @@ static int batch_norm(struct aten_builder *b, const struct torch_node *node)
                                aten_tensor("bias", affine ? aten_parameter(b, node, 1) : ATEN_NO_TENSOR),
                                aten_tensor("running_mean", aten_parameter(b, node, statistics)),
                                aten_tensor("running_var", aten_parameter(b, node, statistics + 1)),
-                               aten_training("training"),
-                               aten_real("momentum", aten_attr_real(node, "momentum", 0.1)),
+                               aten_training("training"), aten_real("momentum", aten_attr_real(node, "momentum", 0.1)),
                                aten_real("eps", aten_attr_real(node, "eps", 1e-5)), aten_flag("cudnn_enabled", true)));
 }
 
@@ -62,9 +61,9 @@ int aten_GROUP_NORM(struct aten_builder *b, const struct torch_node *node)
     int aten_##id(struct aten_builder *b, const struct torch_node *node)                                               \
     {                                                                                                                  \
         int x = aten_input(b, node, 0);                                                                                \
-        return aten_emit(b, op, aten_shape_of(b, x), aten_dtype_of(b, x),                                              \
-                         ATEN_ARGS(aten_tensor("input", x), aten_real("p", torch_attr_float(node, "p")),               \
-                                   aten_training("train")));                                                           \
+        return aten_emit(                                                                                              \
+            b, op, aten_shape_of(b, x), aten_dtype_of(b, x),                                                           \
+            ATEN_ARGS(aten_tensor("input", x), aten_real("p", torch_attr_float(node, "p")), aten_training("train")));  \
     }
 
 DROPOUT(DROPOUT, "dropout.default")

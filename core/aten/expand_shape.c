@@ -77,7 +77,8 @@ int aten_FLATTEN(struct aten_builder *b, const struct torch_node *node)
     int x = aten_input(b, node, 0);
     if (!b->failed && aten_rank(b, x) == 0)
         return aten_reshape(b, x, (struct aten_shape){.rank = 1, .dims = {aten_int(b, 1)}});
-    int start = aten_dim(b, x, torch_attr_int(node, "start_dim")), end = aten_dim(b, x, aten_attr_int(node, "end_dim", -1));
+    int start = aten_dim(b, x, torch_attr_int(node, "start_dim")),
+        end = aten_dim(b, x, aten_attr_int(node, "end_dim", -1));
     struct aten_shape in = aten_shape_of(b, x), out = {.rank = 0};
     for (int i = 0; i < in.rank && !b->failed; i++) {
         if (i > start && i <= end)
@@ -97,7 +98,8 @@ int aten_UNFLATTEN(struct aten_builder *b, const struct torch_node *node)
     int count = sizes && sizes->kind == TORCH_ATTR_INTS ? sizes->ints.count : 0;
     if (count < 1 || b->failed || aten_rank(b, x) + count - 1 > ATEN_MAX_RANK)
         return aten_refuse(b, "a dim that is split into %d", count);
-    struct aten_shape in = aten_shape_of(b, x), parts = aten_fixed(b, count, sizes->ints.v), out = aten_without(b, x, dim);
+    struct aten_shape in = aten_shape_of(b, x), parts = aten_fixed(b, count, sizes->ints.v),
+                      out = aten_without(b, x, dim);
     const struct aten_shape whole = {.rank = 1, .dims = {in.dims[dim]}};
     for (int i = 0; i < count; i++)
         if (sizes->ints.v[i] == -1)
@@ -109,9 +111,9 @@ int aten_UNFLATTEN(struct aten_builder *b, const struct torch_node *node)
     for (int i = 0; i < count; i++)
         out.dims[dim + i] = parts.dims[i];
     out.rank += count;
-    return aten_emit(b, "unflatten.int", out, aten_dtype_of(b, x),
-                     ATEN_ARGS(aten_tensor("self", x), aten_integer("dim", dim),
-                               aten_integers("sizes", count, sizes->ints.v)));
+    return aten_emit(
+        b, "unflatten.int", out, aten_dtype_of(b, x),
+        ATEN_ARGS(aten_tensor("self", x), aten_integer("dim", dim), aten_integers("sizes", count, sizes->ints.v)));
 }
 
 int aten_UNSQUEEZE(struct aten_builder *b, const struct torch_node *node)

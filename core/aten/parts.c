@@ -116,7 +116,8 @@ int aten_cat(struct aten_builder *b, int count, const int *values, int64_t dim)
     for (int i = 0; i < count && !b->failed; i++) {
         struct aten_shape other = aten_shape_of(b, values[i]);
         size = aten_int_add(b, size, aten_size(b, values[i], at));
-        dtype = aten_promoted(b, values[0], values[i]) == aten_dtype_of(b, values[i]) ? aten_dtype_of(b, values[i]) : dtype;
+        dtype = aten_promoted(b, values[0], values[i]) == aten_dtype_of(b, values[i]) ? aten_dtype_of(b, values[i])
+                                                                                      : dtype;
         for (int k = 0; k < out.rank && k < other.rank; k++)
             if (k != at && !aten_int_known(out.dims[k]) && aten_int_known(other.dims[k]))
                 out.dims[k] = other.dims[k];
@@ -143,13 +144,14 @@ int aten_pad(struct aten_builder *b, int x, const struct aten_int *const *before
     }
     if (first == shape.rank)
         return x;
-    return aten_emit(b, "constant_pad_nd.default", shape, aten_dtype_of(b, x),
-                     ATEN_ARGS(aten_tensor("self", x), aten_sizes("pad", 2 * (shape.rank - first), pad),
-                               aten_real("value", value)));
+    return aten_emit(
+        b, "constant_pad_nd.default", shape, aten_dtype_of(b, x),
+        ATEN_ARGS(aten_tensor("self", x), aten_sizes("pad", 2 * (shape.rank - first), pad), aten_real("value", value)));
 }
 
 int aten_full(struct aten_builder *b, int like, struct aten_shape shape, double value)
 {
-    return aten_emit(b, "new_full.default", shape, aten_dtype_of(b, like),
-                     ATEN_ARGS(aten_tensor("self", like), aten_shape_arg("size", &shape), aten_real("fill_value", value)));
+    return aten_emit(
+        b, "new_full.default", shape, aten_dtype_of(b, like),
+        ATEN_ARGS(aten_tensor("self", like), aten_shape_arg("size", &shape), aten_real("fill_value", value)));
 }

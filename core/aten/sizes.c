@@ -125,8 +125,7 @@ static const struct aten_int *of_sum(struct aten_builder *b, const struct sum *s
         return aten_int(b, sum->constant);
     if (sum->count == 1 && sum->constant == 0 && sum->terms[0].factor == 1)
         return sum->terms[0].of;
-    struct aten_int x = {
-        .kind = ATEN_SUM, .value = sum->constant, .constant = sum->constant, .term_count = sum->count};
+    struct aten_int x = {.kind = ATEN_SUM, .value = sum->constant, .constant = sum->constant, .term_count = sum->count};
     x.terms = sum->terms;
     for (int i = 0; i < sum->count; i++) {
         int64_t part;
@@ -155,7 +154,8 @@ static const struct aten_int *add_scaled(struct aten_builder *b, const struct at
         bool from_y = j < sy.count && (i == sx.count || sy.terms[j].of->id <= sx.terms[i].of->id);
         int64_t scaled = 0;
         struct aten_term *term = &out.terms[out.count];
-        *term = (struct aten_term){.factor = from_x ? sx.terms[i].factor : 0, .of = from_x ? sx.terms[i].of : sy.terms[j].of};
+        *term = (struct aten_term){.factor = from_x ? sx.terms[i].factor : 0,
+                                   .of = from_x ? sx.terms[i].of : sy.terms[j].of};
         if (from_y && (__builtin_mul_overflow(factor, sy.terms[j].factor, &scaled) ||
                        __builtin_add_overflow(term->factor, scaled, &term->factor)))
             return overflow(b);
@@ -248,8 +248,8 @@ const struct aten_int *aten_int_mul(struct aten_builder *b, const struct aten_in
         return NULL;
     if (__builtin_mul_overflow(cx, cy, &factor) || __builtin_mul_overflow(x->value, y->value, &value))
         return overflow(b);
-    const struct aten_int *product =
-        x->id <= y->id ? pair(b, ATEN_PRODUCT, x, y, value) : pair(b, ATEN_PRODUCT, y, x, value);
+    const struct aten_int *product = x->id <= y->id ? pair(b, ATEN_PRODUCT, x, y, value)
+                                                    : pair(b, ATEN_PRODUCT, y, x, value);
     return aten_int_linear(b, factor, product, 0);
 }
 
@@ -379,7 +379,8 @@ static bool quotients_not_negative(struct aten_builder *b, const struct aten_int
     if (x->kind != ATEN_SUM || x->term_count != 2 || x->terms[0].factor + x->terms[1].factor != 0 ||
         magnitude(x->terms[0].factor) != 1)
         return false;
-    const struct aten_int *p = x->terms[x->terms[0].factor > 0 ? 0 : 1].of, *q = x->terms[x->terms[0].factor > 0 ? 1 : 0].of;
+    const struct aten_int *p = x->terms[x->terms[0].factor > 0 ? 0 : 1].of,
+                          *q = x->terms[x->terms[0].factor > 0 ? 1 : 0].of;
     if (p->kind != ATEN_QUOTIENT || q->kind != ATEN_QUOTIENT || p->b != q->b || !aten_int_known(p->b))
         return false;
     const struct aten_int *apart = aten_int_sub(b, p->a, q->a);

@@ -44,8 +44,8 @@ struct aten_int {
  * have something left after their last pooling. */
 enum { ATEN_EXAMPLE_BATCH = 2, ATEN_EXAMPLE_SIZE = 128 };
 
-bool aten_int_known(const struct aten_int *x);                /* a number */
-bool aten_int_is(const struct aten_int *x, int64_t number);   /* that number */
+bool aten_int_known(const struct aten_int *x);              /* a number */
+bool aten_int_is(const struct aten_int *x, int64_t number); /* that number */
 
 const struct aten_int *aten_int(struct aten_builder *b, int64_t number);
 /* A new symbol for the size of that dim. */
@@ -54,7 +54,8 @@ const struct aten_int *aten_int_add(struct aten_builder *b, const struct aten_in
 const struct aten_int *aten_int_sub(struct aten_builder *b, const struct aten_int *x, const struct aten_int *y);
 const struct aten_int *aten_int_mul(struct aten_builder *b, const struct aten_int *x, const struct aten_int *y);
 /* factor * x + offset */
-const struct aten_int *aten_int_linear(struct aten_builder *b, int64_t factor, const struct aten_int *x, int64_t offset);
+const struct aten_int *aten_int_linear(struct aten_builder *b, int64_t factor, const struct aten_int *x,
+                                       int64_t offset);
 /* Rounded down, also below 0, as // in Python. */
 const struct aten_int *aten_int_floor_div(struct aten_builder *b, const struct aten_int *x, const struct aten_int *y);
 /* Rounded up; `divisor` is positive. */

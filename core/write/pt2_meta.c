@@ -131,8 +131,8 @@ json_t *pt2_meta(struct pt2_printer *p, const struct aten_meta *meta, bool requi
         pt2_append(p, sizes, pt2_size(p, meta->shape.dims[i]));
         pt2_append(p, strides, stride(p, &meta->shape, i + 1));
     }
-    return json_pack("{s:i, s:o, s:b, s:{s:s, s:n}, s:o, s:{s:i}, s:i}", "dtype", pt2_dtype(meta->dtype), "sizes", sizes,
-                     "requires_grad", requires_grad, "device", "type", "cpu", "index", "strides", strides,
+    return json_pack("{s:i, s:o, s:b, s:{s:s, s:n}, s:o, s:{s:i}, s:i}", "dtype", pt2_dtype(meta->dtype), "sizes",
+                     sizes, "requires_grad", requires_grad, "device", "type", "cpu", "index", "strides", strides,
                      "storage_offset", "as_int", 0, "layout", 7);
 }
 

@@ -110,8 +110,7 @@ static const char *add_sum(struct pt2_printer *p, const struct aten_int *x)
 static const char *add_symbol(struct pt2_printer *p, const struct aten_int *x)
 {
     json_t *inputs = json_array();
-    pt2_append(p, inputs,
-               argument("self", json_pack("{s:{s:s}}", "as_tensor", "name", p->values[x->home]), false));
+    pt2_append(p, inputs, argument("self", json_pack("{s:{s:s}}", "as_tensor", "name", p->values[x->home]), false));
     pt2_append(p, inputs, argument("dim", json_pack("{s:i}", "as_int", x->dim), false));
     return add_size_node(p, "torch.ops.aten.sym_size.int", "sym_size_int", x, inputs);
 }
@@ -135,7 +134,8 @@ static void make_size(struct pt2_printer *p, const struct aten_int *x)
         p->sizes[x->id] = operate(p, "_operator.mul", "mul", size_argument(p, x->a), size_argument(p, x->b), x);
         break;
     case ATEN_QUOTIENT:
-        p->sizes[x->id] = operate(p, "_operator.floordiv", "floordiv", size_argument(p, x->a), size_argument(p, x->b), x);
+        p->sizes[x->id] = operate(p, "_operator.floordiv", "floordiv", size_argument(p, x->a), size_argument(p, x->b),
+                                  x);
         break;
     case ATEN_MAX:
         p->sizes[x->id] = operate(p, "torch.sym_max", "sym_max", size_argument(p, x->a), size_argument(p, x->b), x);

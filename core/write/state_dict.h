@@ -42,7 +42,7 @@ const char *state_dict_name(const struct state_dict *dict, size_t index);
 int state_dict_read(struct state_dict *dict, const char *name, struct tensor **ret, struct h5pt_error *err);
 
 /* The bytes of one tensor as they lie in the file (little-endian, row-major), piece by piece: for copying them into another
- * archive (archive_add_stream).. */
+ * archive (archive_add_stream). */
 struct zip_file;
 struct state_dict_stream {
     struct state_dict *dict; /* borrowed */

@@ -411,8 +411,7 @@ int state_dict_stream_init(struct state_dict_stream *stream, struct state_dict *
     if (!entry)
         return -1;
     *ret_bytes = (uint64_t)entry->count * dtype_size(entry->dtype);
-    *stream = (struct state_dict_stream){
-        .dict = dict, .index = (size_t)(entry - dict->entries), .left = *ret_bytes};
+    *stream = (struct state_dict_stream){.dict = dict, .index = (size_t)(entry - dict->entries), .left = *ret_bytes};
     return 0;
 }
 
