@@ -25,6 +25,10 @@
  * - Shapes are exact: the output's shape is computed with sizes.h from the shapes of the inputs, never read from the torch
  *   graph, which has -1 where a dim is free; the driver checks it against that one. Sizes as arguments are the same
  *   expressions.
+ * - The type of each result is the one that torch gives (aten_promoted); the driver compares that of the output, its rank and its
+ *   known sizes with the torch graph, and a difference is an error: no wrong file comes of a wrong rule.
+ * - Operations that are one operator on each element are rows of elementwise.def. What two expansions need is a function in
+ *   parts.c, declared below; what one helper of model.py does is written here once, for all forms.
  * - `training` as an argument is aten_training.
  * - Attributes are read with torch_attr*, defaults are those of the row in ops.def (attr_* below).
  * - What cannot be said with operators at all: aten_refuse with the reason; the form is then left out. What has just not
