@@ -59,7 +59,7 @@ static const char convert_help
          "      --architecture FILE model.to_json() of a file that holds weights only\n"
          "      --weights-only      no model: model.pt gets the tensors as stored, under their Keras names\n"
          "      --backend NAME      tensorflow or theano: what computed a model of Keras 1, whose file does not say\n"
-         "      --formats LIST      pt,py (default: both)\n"
+         "      --formats LIST      of pt,py,pt2,svg (default: pt,py)\n"
          "      --layout NAME       torch: feature maps have the channels first (default); keras: inputs and outputs "
          "as in Keras\n"
          "      --dtype NAME        float32, float16 or bfloat16 for weights, inputs and outputs; keep: as in the file "

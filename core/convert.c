@@ -19,6 +19,7 @@
 #include "report.h"
 #include "torch/graph.h"
 #include "write/digest.h"
+#include "write/pt2.h"
 #include "write/python.h"
 #include "write/state_dict.h"
 
@@ -44,7 +45,7 @@ struct conversion {
     enum convert_stage stage;
 };
 
-static const char pt_name[] = "model.pt", py_name[] = "model.py", svg_name[] = "model.svg",
+static const char pt_name[] = "model.pt", py_name[] = "model.py", pt2_name[] = "model.pt2", svg_name[] = "model.svg",
                   report_name[] = "report.json";
 static const unsigned default_formats =
 #define FORMAT(id, name, file, media_type, is_default) (is_default ? CONVERT_##id : 0) |
@@ -261,6 +262,40 @@ static int write_python(struct conversion *c)
                       add_artifact(c, py_name, "from model import load; net = load(\"model.pt\")"));
 }
 
+/* What cannot hold every model is left out then, which is no reason to refuse the others. */
+static int left_out(struct conversion *c, const char *name, const struct h5pt_error *why)
+{
+    if (h5pt_code_exit(why->code) == h5pt_code_exit(H5PT_IO) || why->code == H5PT_OUT_OF_MEMORY) {
+        *c->err = *why;
+        return -1;
+    }
+    bool cannot = why->code == H5PT_UNSUPPORTED_OPERATION;
+    findings_add(&c->warnings, H5PT_FORMAT_LEFT_OUT, why->where, name, "%s was not made: %s%s", name,
+                 cannot ? "it cannot hold " : "", why->message);
+    return 0;
+}
+
+static int write_pt2(struct conversion *c)
+{
+    struct h5pt_error why = H5PT_ERROR_INIT;
+    struct state_dict *weights = NULL;
+    struct artifact artifact;
+    int fd = create(c, pt2_name), status = -1;
+    if (fd < 0 || state_dict_open(c->state_dict, &weights, c->err) < 0)
+        goto out;
+    if (pt2_write(&c->graph, weights, fd, &artifact, &why) < 0) {
+        status = left_out(c, pt2_name, &why);
+    } else {
+        *add_artifact(c, pt2_name, artifact.how_to_load) = artifact;
+        status = 0;
+    }
+out:
+    state_dict_close(weights);
+    if (fd >= 0)
+        (void)close(fd);
+    return status;
+}
+
 /* The state_dict is written also when only model.py is wanted: the parity check reads it back. */
 static int write_artifacts(struct conversion *c)
 {
@@ -272,18 +307,11 @@ static int write_artifacts(struct conversion *c)
     if (c->state_dict < 0 ||
         state_dict_write(&c->graph, c->source, c->state_dict, c->pt ? c->pt : &unwanted, &c->archive, c->err) < 0)
         return -1;
-    return c->request->weights_only ? 0 : write_python(c);
-}
-
-/* What cannot hold every model is left out then, which is no reason to refuse the others. */
-static int left_out(struct conversion *c, const char *name, const struct h5pt_error *why)
-{
-    if (h5pt_code_exit(why->code) == h5pt_code_exit(H5PT_IO) || why->code == H5PT_OUT_OF_MEMORY) {
-        *c->err = *why;
+    if (c->request->weights_only)
+        return 0;
+    if (write_python(c) < 0)
         return -1;
-    }
-    findings_add(&c->warnings, H5PT_FORMAT_LEFT_OUT, why->where, name, "%s was not made: %s", name, why->message);
-    return 0;
+    return c->request->formats & CONVERT_PT2 ? write_pt2(c) : 0;
 }
 
 static int draw_picture(struct conversion *c)

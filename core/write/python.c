@@ -179,19 +179,25 @@ static void add_loader(struct strbuf *out, const struct torch_graph *g)
                 g->name, g->name);
 }
 
+/* A printer with its names of the inputs; to be released also on failure. */
+static void printer_init(struct python_printer *p, const struct torch_graph *graph, struct arena *arena)
+{
+    *p = (struct python_printer){.graph = graph, .arena = arena, .variables = json_object()};
+    if (arena)
+        p->values = ARENA_ARRAY(arena, struct python_value, (size_t)graph->value_count + 1);
+    p->broken = !arena || !p->variables || !p->values;
+    if (!p->broken) {
+        python_plan_inlining(p);
+        python_name_inputs(p);
+    }
+}
+
 int python_write(const struct torch_graph *graph, struct strbuf *out, struct h5pt_error *err)
 {
-    struct python_printer p = {
-        .graph = graph,
-        .arena = arena_new(),
-        .variables = json_object(),
-    };
-    if (p.arena)
-        p.values = ARENA_ARRAY(p.arena, struct python_value, (size_t)graph->value_count + 1);
-    p.broken = !p.arena || !p.variables || !p.values;
+    struct python_printer p;
+    struct arena *arena = arena_new();
+    printer_init(&p, graph, arena);
     if (!p.broken) {
-        python_plan_inlining(&p);
-        python_name_inputs(&p);
         add_head(out, &p);
         strbuf_addf(out, "\n\nclass %s(nn.Module):\n", graph->name);
         add_constructor(out, &p);
@@ -200,6 +206,16 @@ int python_write(const struct torch_graph *graph, struct strbuf *out, struct h5p
     }
     bool ok = !p.broken && strbuf_ok(out);
     json_decref(p.variables);
-    arena_free(p.arena);
+    arena_free(arena);
     return ok ? 0 : h5pt_fail_memory(err);
+}
+
+int python_input_names(const struct torch_graph *graph, struct arena *arena, const char **ret, struct h5pt_error *err)
+{
+    struct python_printer p;
+    printer_init(&p, graph, arena);
+    for (int i = 0; i < graph->input_count && !p.broken; i++)
+        ret[i] = p.values[graph->inputs[i].value].text;
+    json_decref(p.variables);
+    return p.broken ? h5pt_fail_memory(err) : 0;
 }

@@ -11,4 +11,7 @@
 /* Appends the text of model.py. Errors: OUT_OF_MEMORY. */
 int python_write(const struct torch_graph *graph, struct strbuf *out, struct h5pt_error *err);
 
+/* What forward calls the inputs, in their order: `ret` has a place for each; the texts are in the arena. Errors: OUT_OF_MEMORY. */
+int python_input_names(const struct torch_graph *graph, struct arena *arena, const char **ret, struct h5pt_error *err);
+
 #endif

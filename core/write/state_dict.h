@@ -41,4 +41,20 @@ const char *state_dict_name(const struct state_dict *dict, size_t index);
  * torch wants it. */
 int state_dict_read(struct state_dict *dict, const char *name, struct tensor **ret, struct h5pt_error *err);
 
+/* The bytes of one tensor as they lie in the file (little-endian, row-major), piece by piece: for copying them into another
+ * archive (archive_add_stream). */
+struct zip_file;
+struct state_dict_stream {
+    struct state_dict *dict; /* borrowed */
+    size_t index;
+    struct zip_file *record; /* owned while open */
+    uint64_t left;
+};
+/* *ret_bytes is how many there are. */
+int state_dict_stream_init(struct state_dict_stream *stream, struct state_dict *dict, const char *name,
+                           uint64_t *ret_bytes, struct h5pt_error *err);
+/* An archive_read_fn; `stream` is a struct state_dict_stream. */
+int state_dict_stream_read(void *stream, void *buffer, size_t capacity, size_t *ret_size, struct h5pt_error *err);
+void state_dict_stream_release(struct state_dict_stream *stream); /* also of one that is zero */
+
 #endif

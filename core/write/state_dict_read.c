@@ -370,14 +370,21 @@ static int read_floats(struct state_dict *dict, const struct entry *entry, zip_f
     return rc;
 }
 
-int state_dict_read(struct state_dict *dict, const char *name, struct tensor **ret, struct h5pt_error *err)
+static const struct entry *find_entry(const struct state_dict *dict, const char *name, struct h5pt_error *err)
 {
     const struct entry *const *found = dict->count ? bsearch(name, dict->by_name, dict->count,
                                                              sizeof(const struct entry *), compare_name)
                                                    : NULL;
     if (!found)
-        return fail(err, name, "the key is missing");
-    const struct entry *entry = *found;
+        (void)fail(err, name, "the key is missing");
+    return found ? *found : NULL;
+}
+
+int state_dict_read(struct state_dict *dict, const char *name, struct tensor **ret, struct h5pt_error *err)
+{
+    const struct entry *entry = find_entry(dict, name, err);
+    if (!entry)
+        return -1;
     struct tensor *tensor = tensor_new(&entry->shape, entry->dtype);
     if (!tensor)
         return h5pt_fail_memory(err);
@@ -395,4 +402,43 @@ int state_dict_read(struct state_dict *dict, const char *name, struct tensor **r
     }
     *ret = tensor;
     return 0;
+}
+
+int state_dict_stream_init(struct state_dict_stream *stream, struct state_dict *dict, const char *name,
+                           uint64_t *ret_bytes, struct h5pt_error *err)
+{
+    const struct entry *entry = find_entry(dict, name, err);
+    if (!entry)
+        return -1;
+    *ret_bytes = (uint64_t)entry->count * dtype_size(entry->dtype);
+    *stream = (struct state_dict_stream){.dict = dict, .index = (size_t)(entry - dict->entries), .left = *ret_bytes};
+    return 0;
+}
+
+int state_dict_stream_read(void *context, void *buffer, size_t capacity, size_t *ret_size, struct h5pt_error *err)
+{
+    struct state_dict_stream *stream = context;
+    struct state_dict *dict = stream->dict;
+    const struct entry *entry = &dict->entries[stream->index];
+    size_t size = stream->left < capacity ? (size_t)stream->left : capacity;
+    if (!stream->record)
+        stream->record = zip_fopen_index(dict->zip, entry->record, 0);
+    if (!stream->record)
+        return archive_file_fail(&dict->file, zip_get_error(dict->zip), err);
+    if (read_bytes(dict, stream->record, buffer, size, entry->name, err) < 0)
+        return -1;
+    stream->left -= size;
+    if (stream->left == 0 && expect_end(dict, stream->record, entry->name, err) < 0)
+        return -1;
+    if (stream->left == 0)
+        state_dict_stream_release(stream);
+    *ret_size = size;
+    return 0;
+}
+
+void state_dict_stream_release(struct state_dict_stream *stream)
+{
+    if (stream->record)
+        (void)zip_fclose(stream->record);
+    stream->record = NULL;
 }

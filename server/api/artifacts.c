@@ -11,7 +11,7 @@
 #include "write/digest.h"
 
 static const struct artifact_kind kinds[] = {
-#define ARTIFACT(format, name, media_type) {format, name, media_type},
+#define ARTIFACT(format, name, media_type, by_default) {format, name, media_type, by_default},
 #include "api/artifacts.def"
 #undef ARTIFACT
 };
@@ -37,7 +37,7 @@ const struct artifact_kind *artifact_of_name(const char *name)
 const char *artifact_formats(void)
 {
     return ""
-#define ARTIFACT(format, name, media_type) format " "
+#define ARTIFACT(format, name, media_type, by_default) format " "
 #include "api/artifacts.def"
 #undef ARTIFACT
         ;
@@ -87,7 +87,7 @@ const struct artifact_kind *artifact_accepted(const char *accept)
 bool artifact_is_made(const struct artifact_kind *artifact, const char *formats)
 {
     if (!*formats || strcmp(artifact->name, "report.json") == 0 || strcmp(artifact->name, bundle_name) == 0)
-        return true;
+        return artifact->by_default;
     for (const char *p = formats;; p++) {
         size_t n = strcspn(p, ",");
         if (strlen(artifact->format) == n && memcmp(artifact->format, p, n) == 0)

@@ -12,16 +12,17 @@ struct request;
 
 struct artifact_kind {
     const char *format, *name, *media_type;
+    bool by_default; /* made when no formats are asked for */
 };
 
 const struct artifact_kind *artifact_of_format(const char *format); /* NULL: unknown */
 const struct artifact_kind *artifact_of_name(const char *name);     /* NULL: unknown */
-const char *artifact_formats(void);                                 /* "pt py report " */
+const char *artifact_formats(void);                                 /* "pt py pt2 svg report " */
 
 /* The artifact that an Accept header likes best, or NULL. */
 const struct artifact_kind *artifact_accepted(const char *accept);
 
-/* Whether a conversion with this list of formats ("": all) makes the artifact. */
+/* Whether a conversion with this list of formats ("": the default ones) makes the artifact. */
 bool artifact_is_made(const struct artifact_kind *artifact, const char *formats);
 
 /* Answers with an artifact of a finished conversion. */

@@ -184,6 +184,8 @@ static int choose_artifact(struct MHD_Connection *connection, struct query *quer
             return h5pt_fail(err, H5PT_NOT_ACCEPTABLE, "Accept", "\"%s\" is none of the media types of a conversion",
                              accept);
     }
+    if (!*query->options.formats && !query->artifact->by_default)
+        (void)snprintf(query->options.formats, sizeof query->options.formats, "%s", query->artifact->format);
     if (!artifact_is_made(query->artifact, query->options.formats))
         return h5pt_fail(err, H5PT_USAGE, "format", "The answer should be %s, but formats is \"%s\"",
                          query->artifact->name, query->options.formats);

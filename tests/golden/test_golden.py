@@ -96,9 +96,9 @@ def sha256(path):
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def check_artifacts(report, folder):
+def check_artifacts(report, folder, names=("model.pt", "model.py")):
     listed = {artifact["name"]: artifact for artifact in report["artifacts"]}
-    for name in ("model.pt", "model.py"):
+    for name in names:
         path = os.path.join(folder, name)
         assert listed[name]["bytes"] == os.path.getsize(path)
         assert listed[name]["sha256"] == sha256(path)

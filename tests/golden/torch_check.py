@@ -78,8 +78,10 @@ def load(folder):
 
 
 def to_torch(array, spec):
-    tensor = torch.from_numpy(np.ascontiguousarray(array)).to(getattr(torch, spec["dtype"]))
-    return tensor.permute(spec["to_torch"]).contiguous() if spec["to_torch"] else tensor
+    if spec["to_torch"]:
+        array = array.transpose(spec["to_torch"])
+    # A copy, with strides of its own: one channel keeps those of channels_last, which a decomposed program does not expect.
+    return torch.from_numpy(array.copy(order="C")).to(getattr(torch, spec["dtype"]))
 
 
 def to_keras(tensor, spec):

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Activations with settings, or made of several operators. Those without are in elementwise.def. */
+#include "aten/aten.h"
+
+/* op(self, the attribute as a Scalar) */
+static int with_setting(struct aten_builder *b, const struct torch_node *node, const char *op, const char *name,
+                        double fallback)
+{
+    int x = aten_input(b, node, 0);
+    return aten_emit(b, op, aten_shape_of(b, x), aten_dtype_of(b, x),
+                     ATEN_ARGS(aten_tensor("self", x), aten_real(name, aten_attr_real(node, name, fallback))));
+}
+
+#define WITH_SETTING(id, op, name, fallback)                                                                           \
+    int aten_##id(struct aten_builder *b, const struct torch_node *node)                                               \
+    {                                                                                                                  \
+        return with_setting(b, node, op, name, fallback);                                                              \
+    }
+
+WITH_SETTING(LEAKY_RELU, "leaky_relu.default", "negative_slope", 0.01)
+WITH_SETTING(ELU, "elu.default", "alpha", 1)
+WITH_SETTING(CELU, "celu.default", "alpha", 1)
+WITH_SETTING(HARD_SHRINK, "hardshrink.default", "lambd", 0.5)
+WITH_SETTING(SOFT_SHRINK, "softshrink.default", "lambd", 0.5)
+
+int aten_PRELU(struct aten_builder *b, const struct torch_node *node)
+{
+    int x = aten_input(b, node, 0);
+    return aten_emit(b, "prelu.default", aten_shape_of(b, x), aten_dtype_of(b, x),
+                     ATEN_ARGS(aten_tensor("self", x), aten_tensor("weight", aten_parameter(b, node, 0))));
+}
+
+int aten_GELU(struct aten_builder *b, const struct torch_node *node)
+{
+    const char *approximate = torch_attr_text(node, "approximate");
+    int x = aten_input(b, node, 0);
+    return aten_emit(
+        b, "gelu.default", aten_shape_of(b, x), aten_dtype_of(b, x),
+        ATEN_ARGS(aten_tensor("self", x), aten_keyword(aten_text("approximate", approximate ? approximate : "none"))));
+}
+
+int aten_THRESHOLD(struct aten_builder *b, const struct torch_node *node)
+{
+    int x = aten_input(b, node, 0);
+    return aten_emit(b, "threshold.default", aten_shape_of(b, x), aten_dtype_of(b, x),
+                     ATEN_ARGS(aten_tensor("self", x), aten_scalar("threshold", torch_attr(node, "threshold")),
+                               aten_scalar("value", torch_attr(node, "value"))));
+}
+
+/* x / (1 + |x|) */
+int aten_SOFTSIGN(struct aten_builder *b, const struct torch_node *node)
+{
+    int x = aten_input(b, node, 0);
+    return aten_arithmetic(b, "div.Tensor", x, aten_with_real(b, "add.Scalar", aten_unary(b, "abs.default", x), 1));
+}
+
+int aten_TANH_SHRINK(struct aten_builder *b, const struct torch_node *node)
+{
+    int x = aten_input(b, node, 0);
+    return aten_arithmetic(b, "sub.Tensor", x, aten_unary(b, "tanh.default", x));
+}
+
+static int softmax(struct aten_builder *b, const struct torch_node *node, const char *op)
+{
+    int x = aten_input(b, node, 0);
+    return aten_emit(b, op, aten_shape_of(b, x), aten_dtype_of(b, x),
+                     ATEN_ARGS(aten_tensor("self", x), aten_integer("dim", torch_attr_int(node, "dim"))));
+}
+
+int aten_SOFTMAX(struct aten_builder *b, const struct torch_node *node)
+{
+    return softmax(b, node, "softmax.int");
+}
+
+int aten_LOG_SOFTMAX(struct aten_builder *b, const struct torch_node *node)
+{
+    return softmax(b, node, "log_softmax.int");
+}
+
+int aten_GLU(struct aten_builder *b, const struct torch_node *node)
+{
+    int x = aten_input(b, node, 0), dim = aten_dim(b, x, aten_attr_int(node, "dim", -1));
+    const struct aten_int *half = aten_int_floor_div(b, aten_size(b, x, dim), aten_int(b, 2));
+    return aten_emit(b, "glu.default", aten_replaced(b, x, dim, half), aten_dtype_of(b, x),
+                     ATEN_ARGS(aten_tensor("self", x), aten_integer("dim", dim)));
+}

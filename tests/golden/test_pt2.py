@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""model.pt2 of the golden cases: torch.export loads it, runs it on the case's inputs and on another batch size, and agrees with Keras."""
+import os
+import re
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+import torch_check
+from test_golden import CASES, CONVERTED, TO_CONVERT, check_artifacts
+
+# What torch.export.unflatten and run_decompositions must be able to take apart as well.
+TAKEN_APART = [case for case in TO_CONVERT if re.search(r"/compose/(classic_cnn|inverted_residual|residual)_|/conv/conv_stack_", case)]
+# Spatial or time dims are free, and used.
+FREE_SIZES = [
+    "keras3/compose/residual_00",
+    "keras3/conv_transpose/conv2dtr_08",
+    "keras3/pooling/pool_after_conv_00",
+    "keras3/reshape/pad_crop_conv_02",
+    "tfkeras/compose/wavenet_02",
+    "tfkeras/conv/conv_stack_01",
+    "tfkeras/pooling/pool_after_conv_01",
+]
+
+
+@pytest.fixture(scope="module")
+def h5pt():
+    return torch_check.find_program()
+
+
+def convert(h5pt, case, folder):
+    stem = os.path.join(CASES, case)
+    architecture = ["--architecture", stem + ".json"] if os.path.exists(stem + ".json") else []
+    command = [h5pt, "convert", torch_check.model_of(stem), *architecture, "--parity", "off", "--formats", "pt,py,pt2", "-o", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
+    assert done.returncode == CONVERTED, "exit %d\n%s\n%s" % (done.returncode, done.stdout, done.stderr)
+    return torch_check.read_report(folder)
+
+
+def load_program(h5pt, case, folder):
+    """(the report, the ExportedProgram) of a case."""
+    report = convert(h5pt, case, folder)
+    for warning in report["warnings"]:
+        if warning["code"] == "FORMAT_LEFT_OUT":
+            assert not os.path.exists(folder / "model.pt2") and "model.pt2" not in [a["name"] for a in report["artifacts"]]
+            assert "no aten form yet" in warning["message"], warning
+            pytest.skip(warning["message"])
+    check_artifacts(report, folder, ("model.pt", "model.py", "model.pt2"))
+    return report, torch.export.load(str(folder / "model.pt2"))
+
+
+def assert_agrees(ours, theirs, report):
+    differences = torch_check.compare(ours, theirs)
+    off = {spec["name"]: "%.3g" % rel for spec, (_, rel) in zip(report["outputs"], differences) if not rel <= torch_check.tolerance(report)}
+    assert not off, "relative to the largest value of each output"
+
+
+def other_batch(arrays):
+    """The samples again, and the first ones once more: sizes are those of no case."""
+    return [np.concatenate([a, a, a[:1]]) for a in arrays]
+
+
+def run_other_batch(module, inputs, report):
+    """(inputs, outputs) of another batch size, or None where the model has but one: in its shape, or in a constant or a reshape."""
+    if any(spec["keras_shape"][:1] != [None] for spec in report["inputs"]):
+        return None
+    more = other_batch(inputs)
+    try:
+        return more, torch_check.run(module, more, report)
+    except RuntimeError:
+        return None
+
+
+@pytest.mark.parametrize("case", TO_CONVERT)
+def test_program_agrees_with_keras(case, h5pt, tmp_path):
+    inputs, outputs, _ = torch_check.read_case(os.path.join(CASES, case))
+    report, program = load_program(h5pt, case, tmp_path)
+    net = program.module()
+    assert_agrees(torch_check.run(net, inputs, report), outputs, report)
+
+    module, state = torch_check.load(tmp_path)
+    assert set(program.state_dict) == set(state)
+    assert all(torch.equal(program.state_dict[name], tensor) for name, tensor in state.items())
+    other = run_other_batch(module, inputs, report)
+    if other:
+        assert_agrees(torch_check.run(net, other[0], report), other[1], report)
+
+
+@pytest.mark.parametrize("case", TAKEN_APART)
+def test_program_can_be_taken_apart(case, h5pt, tmp_path):
+    inputs, outputs, _ = torch_check.read_case(os.path.join(CASES, case))
+    report, program = load_program(h5pt, case, tmp_path)
+    module, _ = torch_check.load(tmp_path)
+    more = other_batch(inputs)
+    expected = torch_check.run(module, more, report)
+    assert_agrees(torch_check.run(program.run_decompositions().module(), more, report), expected, report)
+    parts = torch.export.unflatten(program)
+    assert {name for name, _ in parts.named_children()} <= {name for name, _ in module.named_children()}
+    assert_agrees(torch_check.run(parts, more, report), expected, report)
+    torch.export.save(program, str(tmp_path / "again.pt2"))
+    again = torch.export.load(str(tmp_path / "again.pt2")).module()
+    assert_agrees(torch_check.run(again, inputs, report), outputs, report)
+
+
+@pytest.mark.parametrize("case", FREE_SIZES)
+def test_free_sizes_stay_free(case, h5pt, tmp_path):
+    """Sizes that Keras leaves free, through strides, padding="same", pooling and cropping."""
+    report, program = load_program(h5pt, case, tmp_path)
+    module, _ = torch_check.load(tmp_path)
+    rng = np.random.default_rng(1)
+    nets = [program.module(), program.run_decompositions().module()]
+    for sizes in ((9, 12), (17, 8), (40, 41)):
+        free = iter((3, *sizes))
+        x = [rng.normal(size=[next(free) if n is None else n for n in report["inputs"][0]["keras_shape"]]).astype("float32")]
+        for net in nets:
+            assert_agrees(torch_check.run(net, x, report), torch_check.run(module, x, report), report)
