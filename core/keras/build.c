@@ -48,23 +48,6 @@ static const struct {
 #undef BEYOND_TORCH
 };
 
-/* The same for operations. */
-static const struct {
-    const char *names, *why;
-} beyond_operations[] = {
-#define BEYOND_OPERATION(names, why) {names, why},
-#include "keras/beyond_operations.def"
-#undef BEYOND_OPERATION
-};
-
-static const char *why_no_operation(const char *class_name)
-{
-    for (size_t i = 0; i < sizeof beyond_operations / sizeof *beyond_operations; i++)
-        if (word_index(beyond_operations[i].names, class_name) >= 0)
-            return beyond_operations[i].why;
-    return "is not supported";
-}
-
 static const char *why_beyond_torch(const char *class_name)
 {
     for (size_t i = 0; i < sizeof beyond_torch / sizeof *beyond_torch; i++)
@@ -82,19 +65,19 @@ static const struct layer_class *find_class(const struct builder *b, const struc
 
 static void refuse_class(struct builder *b, const struct keras_layer *layer)
 {
+    const char *why = why_beyond_torch(layer->class_name);
+    bool operation = build_is_operation(b, layer);
+    enum h5pt_code code = operation ? H5PT_UNSUPPORTED_OPERATION : H5PT_UNSUPPORTED_LAYER;
+    const char *kind = operation ? "The Keras operation" : "The layer class";
     if (layer->registered)
         findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "registered_name",
                      "The class \"%.80s\" is the user's own: what it computes is code that is not in the file",
                      layer->registered);
-    else if (build_is_operation(b, layer))
-        findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, layer->path, "class_name",
-                     "The Keras operation \"%.80s\" %s", layer->class_name, why_no_operation(layer->class_name));
-    else if (why_beyond_torch(layer->class_name))
-        findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "class_name", "The layer class %.80s %s",
-                     layer->class_name, why_beyond_torch(layer->class_name));
+    else if (why)
+        findings_add(b->refusals, code, layer->path, "class_name", "%s %.80s %s", kind, layer->class_name, why);
     else
-        findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "class_name",
-                     "The layer class \"%.80s\" is not supported", layer->class_name);
+        findings_add(b->refusals, code, layer->path, "class_name", "%s \"%.80s\" is not supported", kind,
+                     layer->class_name);
 }
 
 static void read_policy(struct builder *b, struct config_reader *reader)

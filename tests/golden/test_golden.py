@@ -24,6 +24,7 @@ ORDINARY = re.compile(r"/compose/(classic_cnn|inverted_residual|residual|unet)_|
 
 # What a person must be told, by the name of the case.
 REASONS = {
+    "operations_of_the_data": "UNSUPPORTED_OPERATION",
     "custom_activation": "UNSUPPORTED_ACTIVATION",
     "custom_layer": "UNSUPPORTED_LAYER",
     "hashing_int": "UNSUPPORTED_LAYER",
