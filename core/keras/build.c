@@ -48,6 +48,23 @@ static const struct {
 #undef BEYOND_TORCH
 };
 
+/* The same for operations. */
+static const struct {
+    const char *names, *why;
+} beyond_operations[] = {
+#define BEYOND_OPERATION(names, why) {names, why},
+#include "keras/beyond_operations.def"
+#undef BEYOND_OPERATION
+};
+
+static const char *why_no_operation(const char *class_name)
+{
+    for (size_t i = 0; i < sizeof beyond_operations / sizeof *beyond_operations; i++)
+        if (word_index(beyond_operations[i].names, class_name) >= 0)
+            return beyond_operations[i].why;
+    return "is not supported";
+}
+
 static const char *why_beyond_torch(const char *class_name)
 {
     for (size_t i = 0; i < sizeof beyond_torch / sizeof *beyond_torch; i++)
@@ -71,7 +88,7 @@ static void refuse_class(struct builder *b, const struct keras_layer *layer)
                      layer->registered);
     else if (build_is_operation(b, layer))
         findings_add(b->refusals, H5PT_UNSUPPORTED_OPERATION, layer->path, "class_name",
-                     "The Keras operation \"%.80s\" is not supported", layer->class_name);
+                     "The Keras operation \"%.80s\" %s", layer->class_name, why_no_operation(layer->class_name));
     else if (why_beyond_torch(layer->class_name))
         findings_add(b->refusals, H5PT_UNSUPPORTED_LAYER, layer->path, "class_name", "The layer class %.80s %s",
                      layer->class_name, why_beyond_torch(layer->class_name));

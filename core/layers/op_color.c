@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Colours of images: RGBToGrayscale and RGBToHSV, as TensorFlow computes them. */
+/* Colours of images: RGBToGrayscale, RGBToHSV and HSVToRGB, as TensorFlow computes them. */
 #include <math.h>
 
 #include "layers/operation.h"
@@ -43,9 +43,23 @@ static void to_hsv(const double c[3], double ret[3])
     ret[2] = v;
 }
 
+static double limit(double x)
+{
+    return fmin(fmax(x, 0), 1);
+}
+
+static void from_hsv(const double c[3], double ret[3])
+{
+    double sixth = c[0] * 6, grey_part = (1 - c[1]) * c[2], rest = c[1] * c[2];
+    ret[0] = grey_part + rest * limit(fabs(sixth - 3) - 1);
+    ret[1] = grey_part + rest * limit(2 - fabs(sixth - 2));
+    ret[2] = grey_part + rest * limit(2 - fabs(sixth - 4));
+}
+
 static int op_color_reference(const struct layer_run *run)
 {
-    bool to_grey = *(const enum color_variant *)run->config == COLOR_GRAYSCALE;
+    enum color_variant variant = *(const enum color_variant *)run->config;
+    bool to_grey = variant == COLOR_GRAYSCALE;
     const struct tensor *in = run->inputs[0];
     int axis = channel_axis(run->layer, in->shape.rank);
     int64_t inner = 1;
@@ -59,7 +73,10 @@ static int op_color_reference(const struct layer_run *run)
                                                c[2] * (double)grey[2]);
             continue;
         }
-        to_hsv(c, hsv);
+        if (variant == COLOR_HSV)
+            to_hsv(c, hsv);
+        else
+            from_hsv(c, hsv);
         for (int k = 0; k < 3; k++)
             run->outputs[0]->data[n / inner * 3 * inner + n % inner + k * inner] = (float)hsv[k];
     }
@@ -71,9 +88,10 @@ static int op_color_lower(struct lowering *l, const struct keras_call *call)
     struct lowered x = lower_input_plain(l, call, 0);
     int axis = channel_axis(call->layer, x.layout.rank);
     struct torch_attr attrs[] = {attr_int("dim", layout_axis(&x.layout, axis)), attr_bool("keepdim", true)};
-    if (*(const enum color_variant *)call->layer->config == COLOR_HSV) {
-        lower_output(l, call, 0,
-                     lower_one(l, call, TORCH_RGB_TO_HSV, x, lower_shape(l, x.id), x.layout, DTYPE_F32, 1, attrs));
+    enum color_variant variant = *(const enum color_variant *)call->layer->config;
+    if (variant != COLOR_GRAYSCALE) {
+        enum torch_op op = variant == COLOR_HSV ? TORCH_RGB_TO_HSV : TORCH_HSV_TO_RGB;
+        lower_output(l, call, 0, lower_one(l, call, op, x, lower_shape(l, x.id), x.layout, DTYPE_F32, 1, attrs));
         return 0;
     }
     struct shape shape = {.rank = x.layout.rank}, result = lower_shape(l, x.id);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* MaxPooling1D/2D/3D, AveragePooling1D/2D/3D, and the adaptive ones. The variant is the number of spatial dimensions. */
+/* MaxPooling1D/2D/3D, AveragePooling1D/2D/3D, and the adaptive ones, which are operations too. The variant is the number of spatial dimensions, 0 for
+ * operations: the input has them. */
 #include <math.h>
 
 #include "layers/spatial.h"
@@ -195,7 +196,7 @@ const struct layer_handler avg_pool_handler = {
 /* ---- adaptive: the size of the output is given, windows follow ---- */
 
 struct adaptive_config {
-    int rank;
+    int rank; /* 0: that of the input */
     int64_t output_size[WINDOW_MAX_RANK];
 };
 
@@ -203,19 +204,32 @@ static void read_adaptive(struct config_reader *reader, void *config, int varian
 {
     struct adaptive_config *c = config;
     c->rank = variant;
-    spatial_read_sizes(reader, "output_size", variant, c->output_size, 0);
+    int given = variant ? variant : config_list(reader, "output_size", WINDOW_MAX_RANK, c->output_size);
+    if (given > 1)
+        c->rank = given;
+    spatial_read_sizes(reader, "output_size", given > 1 ? given : variant ? variant : 1, c->output_size, 0);
+    for (int i = 1; !c->rank && i < WINDOW_MAX_RANK; i++)
+        c->output_size[i] = c->output_size[0];
     config_data_format(reader);
+}
+
+static int adaptive_rank(const struct adaptive_config *c, const struct shape *input)
+{
+    return c->rank ? c->rank : input->rank - 2;
 }
 
 static int shape_adaptive(struct layer_shape *s)
 {
     const struct adaptive_config *c = s->config;
-    if (spatial_check_input(s, c->rank) < 0)
+    int rank = adaptive_rank(c, &s->inputs[0]);
+    if (rank < 1 || rank > WINDOW_MAX_RANK || s->input_count != 1 || s->input_dtypes[0] != DTYPE_F32)
+        return layer_shape_fail(s, "It is supported for a batch of float images of 1 to 3 dimensions");
+    if (spatial_check_input(s, rank) < 0)
         return -1;
-    for (int i = 0; i < c->rank; i++)
+    for (int i = 0; i < rank; i++)
         if (s->inputs[0].dims[spatial_axis(s->layer) + i] == 0)
             return layer_shape_fail(s, "The input is empty");
-    return spatial_set_output(s, c->rank, c->output_size, channels_of(s, c->rank));
+    return spatial_set_output(s, rank, c->output_size, channels_of(s, rank));
 }
 
 static int pool_adaptive(const struct layer_run *run, enum window_pooling pooling)
@@ -225,7 +239,7 @@ static int pool_adaptive(const struct layer_run *run, enum window_pooling poolin
     if (channels_last_begin(run, &cl) < 0)
         return -1;
     struct window_axis axes[WINDOW_MAX_RANK];
-    int skip = WINDOW_MAX_RANK - c->rank;
+    int skip = WINDOW_MAX_RANK - adaptive_rank(c, &run->inputs[0]->shape);
     for (int i = 0; i < WINDOW_MAX_RANK; i++)
         axes[i] = (struct window_axis){
             .in = i < skip ? 1 : cl.x->shape.dims[1 + i - skip],
@@ -240,12 +254,13 @@ static int pool_adaptive(const struct layer_run *run, enum window_pooling poolin
 static int lower_adaptive(struct lowering *l, const struct keras_call *call, const enum torch_op ops[WINDOW_MAX_RANK])
 {
     const struct adaptive_config *c = call->layer->config;
-    struct lowered x = spatial_input(l, call, c->rank);
+    int rank = adaptive_rank(c, &call->inputs[0]->shape);
+    struct lowered x = spatial_input(l, call, rank);
     struct shape shape = lower_shape(l, x.id);
-    for (int i = 0; i < c->rank; i++)
+    for (int i = 0; i < rank; i++)
         shape.dims[2 + i] = c->output_size[i];
-    const struct torch_attr size = attr_ints(l, "output_size", c->rank, c->output_size);
-    return finish(l, call, node(l, call, x, ops[c->rank - 1], lower_module(l, call, NULL), 1, &size, &shape));
+    const struct torch_attr size = attr_ints(l, "output_size", rank, c->output_size);
+    return finish(l, call, node(l, call, x, ops[rank - 1], lower_module(l, call, NULL), 1, &size, &shape));
 }
 
 static int reference_adaptive_avg(const struct layer_run *run)

@@ -230,6 +230,49 @@ enum patch_variant {
 enum color_variant {
     COLOR_GRAYSCALE,
     COLOR_HSV,
+    COLOR_RGB, /* from HSV */
+};
+
+enum fourier_variant {
+    FOURIER_RFFT,
+    FOURIER_IRFFT,
+    FOURIER_FFT,
+    FOURIER_FFT2,
+    FOURIER_IFFT2,
+};
+
+enum frames_variant {
+    FRAMES_EXTRACT,
+    FRAMES_STFT,
+    FRAMES_ISTFT,
+};
+
+enum loss_variant {
+    LOSS_BINARY,
+    LOSS_CATEGORICAL,
+    LOSS_SPARSE,
+    LOSS_PSNR,
+};
+
+enum scatter_variant {
+    SCATTER_ND,
+    SCATTER_UPDATE,
+    SCATTER_SEGMENT_SUM,
+    SCATTER_SEGMENT_MAX,
+    SCATTER_SEGMENT_MIN,
+    SCATTER_SEGMENT_PROD,
+    SCATTER_SLICE,
+};
+
+enum filter_variant {
+    FILTER_SOBEL,
+    FILTER_BLUR,
+    FILTER_SSIM,
+};
+
+enum warp_variant {
+    WARP_AFFINE,
+    WARP_PERSPECTIVE,
 };
 
 enum merge_variant {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "layers/embedding.h"
+#include "layers/loss.h"
 #include "layers/encoding.h"
 #include "layers/layer.h"
 #include "layers/masking.h"
@@ -227,6 +228,10 @@ static int64_t id_count(const struct keras_model *model, const struct keras_valu
             return n;
         if (n == 0)
             n = embedding_ids(call);
+        const struct keras_value *target = NULL;
+        int64_t classes = loss_classes(call, &target);
+        if (classes > 0 && reached[target->id])
+            n = classes;
         if (n > 0) {
             least = least == 0 || n < least ? n : least;
         } else if ((call->layer->class->flags & (LAYER_ANY_DTYPE | LAYER_POINTWISE)) ||

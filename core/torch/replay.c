@@ -33,7 +33,15 @@ static bool input_count_fits(const struct torch_node *node)
     case TORCH_CONV_LSTM_LOOP: return replay_loop_inputs(node, 2);
     case TORCH_GRU_LOOP:
     case TORCH_RNN_LOOP: return replay_loop_inputs(node, 1);
+    case TORCH_SCATTER_ND:
     case TORCH_LOOKUP: return node->input_count == 3;
+    case TORCH_IRFFT:
+    case TORCH_FFT_REAL:
+    case TORCH_FFT_IMAG:
+    case TORCH_IFFT_REAL:
+    case TORCH_IFFT_IMAG:
+    case TORCH_PROJECTIVE_TRANSFORM:
+    case TORCH_SLICE_UPDATE:
     case TORCH_TAKE:
     case TORCH_STFT_MAGNITUDE:
     case TORCH_UNFLATTEN_LIKE:

@@ -72,7 +72,15 @@ static void hsv(float r, float g, float b, float ret[3])
     ret[2] = value;
 }
 
-int replay_RGB_TO_HSV(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+static void rgb(const float hsv_of[3], float ret[3])
+{
+    float h = 6.0f * hsv_of[0], s = hsv_of[1];
+    const float colours[3] = {fabsf(h - 3.0f) - 1.0f, 2.0f - fabsf(h - 2.0f), 2.0f - fabsf(h - 4.0f)};
+    for (int i = 0; i < 3; i++)
+        ret[i] = (1.0f - s + s * fminf(fmaxf(colours[i], 0.0f), 1.0f)) * hsv_of[2];
+}
+
+static int colours_of(const struct replay_call *call, bool to_rgb, struct tensor **ret, struct h5pt_error *err)
 {
     const struct tensor *x = call->inputs[0];
     int dim = 0;
@@ -88,11 +96,24 @@ int replay_RGB_TO_HSV(const struct replay_call *call, struct tensor **ret, struc
         return -1;
     for (int64_t i = 0; i < x->count / 3; i++) {
         int64_t at = i / inner * 3 * inner + i % inner;
-        float out[3];
-        hsv(x->data[at], x->data[at + inner], x->data[at + 2 * inner], out);
+        float in[3] = {x->data[at], x->data[at + inner], x->data[at + 2 * inner]}, out[3];
+        if (to_rgb)
+            rgb(in, out);
+        else
+            hsv(in[0], in[1], in[2], out);
         for (int k = 0; k < 3; k++)
             y->data[at + k * inner] = out[k];
     }
     *ret = y;
     return 0;
+}
+
+int replay_RGB_TO_HSV(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return colours_of(call, false, ret, err);
+}
+
+int replay_HSV_TO_RGB(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
+{
+    return colours_of(call, true, ret, err);
 }

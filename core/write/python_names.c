@@ -10,9 +10,18 @@
 static const char reserved_words[] = "False None True and as assert async await break class continue def del elif else "
                                      "except finally for from global if "
                                      "import in is lambda nonlocal not or pass raise return try while with yield self "
-                                     "torch nn F x float load pad_same "
-                                     "avg_pool_same sparsemax one_hot bin_boundaries lookup resize resize_weights "
-                                     "auto_contrast stft_magnitude band_mask cholesky";
+                                     "torch nn F x float load resize_weights";
+
+/* Functions that model.py may define; a variable of that name would hide them. */
+static bool is_helper(const char *name)
+{
+    for (int op = 0; op < TORCH_OP_COUNT; op++) {
+        const struct torch_op_info *info = torch_op_info((enum torch_op)op);
+        if (info->callee && info->kind != TORCH_KIND_METHOD && strcmp(info->callee, name) == 0)
+            return true;
+    }
+    return false;
+}
 
 static bool has_runtime_sizes(const struct torch_node *node)
 {
@@ -61,7 +70,7 @@ static const char *take_name(struct python_printer *p, const char *wanted)
             p->broken = true;
             return "x";
         }
-        if (word_index(reserved_words, name) >= 0 || json_object_get(p->variables, name))
+        if (word_index(reserved_words, name) >= 0 || is_helper(name) || json_object_get(p->variables, name))
             continue;
         p->broken = p->broken || json_object_set_new(p->variables, name, json_true()) < 0;
         return name;

@@ -207,6 +207,23 @@ static void add_like(struct strbuf *out, const struct python_printer *p, const s
     strbuf_add(out, ")");
 }
 
+/* torch.fft.fftn(torch.complex(real, imag), dim=…).real */
+static void add_fourier(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+{
+    bool pair = node->input_count == 2;
+    strbuf_addf(out, "%s(%s", torch_op_info(node->op)->callee, pair ? "torch.complex(" : "");
+    add_operands(out, p, node);
+    strbuf_add(out, pair ? ")" : "");
+    add_attributes(out, node, "", false);
+    switch (node->op) {
+    case TORCH_IRFFT: strbuf_add(out, ")"); break;
+    case TORCH_RFFT_REAL:
+    case TORCH_FFT_REAL:
+    case TORCH_IFFT_REAL: strbuf_add(out, ").real"); break;
+    default: strbuf_add(out, ").imag");
+    }
+}
+
 static void add_special(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
 {
     const struct torch_op_info *info = torch_op_info(node->op);
@@ -252,6 +269,13 @@ static void add_special(struct strbuf *out, const struct python_printer *p, cons
         strbuf_addf(out, "%s(%s).%s", info->callee, operand(p, node, 0),
                     node->op == TORCH_SLOGDET_SIGN ? "sign" : "logabsdet");
         break;
+    case TORCH_RFFT_REAL:
+    case TORCH_RFFT_IMAG:
+    case TORCH_IRFFT:
+    case TORCH_FFT_REAL:
+    case TORCH_FFT_IMAG:
+    case TORCH_IFFT_REAL:
+    case TORCH_IFFT_IMAG: add_fourier(out, p, node); break;
     default: /* x <operator> value */ add_with_number(out, p, node); break;
     }
 }

@@ -5,7 +5,7 @@
     make_cases.py [-o DIR] [--seed N] [NAME ...]
 
 Writes DIR/FLAVOUR/made/NAME.h5 and .io.npz, FLAVOUR being keras3 or tfkeras; DIR is `cases` beside this script.  A case is a function
-below, or in operation_cases.py, that returns a model; its inputs are drawn at random (integers in [0, 9) for an integer input) unless it returns them too.
+below, or in operation_cases.py or operation_cases_signal.py, that returns a model; its inputs are drawn at random (integers in [0, 9) for an integer input) unless it returns them too.
 Afterwards run make_index.py.
 """
 import argparse
@@ -16,6 +16,7 @@ import sys
 import tensorflow as tf
 import composition_cases  # noqa: F401: its cases
 import operation_cases  # noqa: F401: its cases
+import operation_cases_signal  # noqa: F401: its cases
 from keras_case import CASES, CUSTOM_OBJECTS, FLAVOUR, case, keras, np, randomise, run, save
 
 layers = keras.layers

@@ -33,6 +33,7 @@ REASONS = {
     "lambda_named": "UNSUPPORTED_LAYER",
     "lambda_python": "UNSUPPORTED_LAYER",
     "no_architecture": "WEIGHTS_WITHOUT_ARCHITECTURE",
+    "operations_loss_of_sigmoid": "UNSUPPORTED_CALL_ARGUMENT",
     "saved_model_layer": "UNSUPPORTED_LAYER",
     "own_classes_inside": "UNSUPPORTED_LAYER",
     "several_reasons": "UNSUPPORTED_LAYER",

@@ -120,6 +120,9 @@ def special(op, x, attrs):
     if op.startswith("SLOGDET_"):
         result = find(OPS[op][2])(*x)
         return result.sign if op == "SLOGDET_SIGN" else result.logabsdet
+    if "FFT" in op:
+        y = find(OPS[op][2])(torch.complex(*x) if len(x) == 2 else x[0], **attrs)
+        return y.real if op.endswith("REAL") else y.imag if op.endswith("IMAG") else y
     if op == "SELECT":
         return x[0].select(attrs["dim"], attrs["index"])
     if op.endswith("_LIKE") and "times" in attrs:
@@ -712,7 +715,56 @@ def operations():
     add("RGB_TO_HSV", torch.tensor([[0.5, 0.5, 0.5], [0.0, 0.0, 0.0], [0.2, 0.1, 0.9]]), dim=-1)
 
 
-for family in (convolutions, linear, attention, recurrent, normalisation, pooling, shapes, arithmetic, activations, categories, images, sound, operations):
+
+def signals():
+    for op in ("RFFT_REAL", "RFFT_IMAG"):
+        add(op, rand(2, 3, 8))
+        add(op, rand(2, 7))
+        add(op, rand(2, 6), n=4)
+        add(op, rand(2, 5), n=9)
+    add("IRFFT", rand(2, 3, 5), rand(2, 3, 5))
+    add("IRFFT", rand(2, 4), rand(2, 4), n=7)
+    add("IRFFT", rand(2, 4), rand(2, 4), n=4)
+    add("IRFFT", rand(2, 3), rand(2, 3), n=10)
+    for op in ("FFT_REAL", "FFT_IMAG", "IFFT_REAL", "IFFT_IMAG"):
+        add(op, rand(2, 6), rand(2, 6), dim=(-1,))
+        add(op, rand(2, 4, 5), rand(2, 4, 5), dim=(-1, -2))
+        add(op, rand(3, 2), rand(3, 2), dim=(0,))
+    add("UNFOLD_DIM", rand(2, 9), dimension=1, size=4, step=2)
+    add("UNFOLD_DIM", rand(2, 5, 3), dimension=-2, size=2, step=3)
+    add("UNFOLD_DIM", rand(2, 5), dimension=1, size=6, step=1, refused=True)
+    add("FOLD", rand(2, 12, 12), output_size=(5, 4), kernel_size=2)
+    add("FOLD", rand(1, 8, 20), output_size=(6, 6), kernel_size=2, dilation=2, padding=1, stride=(1, 2), refused=True)
+    add("FOLD", rand(1, 8, 18), output_size=(6, 6), kernel_size=2, dilation=2, padding=1, stride=(1, 2))
+    add("FOLD", rand(1, 12, 4), output_size=(1, 10), kernel_size=(1, 4), stride=(1, 2))
+
+
+
+def transforms():
+    turn = torch.tensor([[0.8, -0.3, 1.25, 0.4, 0.9, -0.75, 0.0, 0.0], [1.1, 0.2, -6.3, -0.1, 1.2, 7.6, 0.02, -0.03]])
+    for mode in ("constant", "nearest", "wrap", "reflect"):
+        for interpolation in ("nearest", "bilinear"):
+            add("PROJECTIVE_TRANSFORM", rand(2, 2, 5, 6), turn, interpolation=interpolation, fill_mode=mode, fill_value=0.5)
+    add("PROJECTIVE_TRANSFORM", rand(2, 1, 3, 4), turn[:1])
+    add("PROJECTIVE_TRANSFORM", rand(3, 1, 3, 4), turn, refused=True)
+
+
+def scattering():
+    hsv = rand(2, 3, 4, low=0.0, high=1.0)
+    add("HSV_TO_RGB", hsv, dim=1)
+    add("HSV_TO_RGB", torch.tensor([[0.0, 0.5, 0.5], [1.0, 1.0, 0.3], [0.6, 0.0, 0.9]]), dim=-1)
+    for reduce in ({}, {"reduce": "sum"}, {"reduce": "amax"}, {"reduce": "amin"}, {"reduce": "prod"}):
+        add("SCATTER_ND", rand(5, 3), torch.tensor([[3], [0], [-1]]), rand(3, 3), **reduce)
+        if reduce:
+            add("SCATTER_ND", rand(3, 2, 2), torch.tensor([[[0, 1], [2, 0]], [[0, 1], [1, 2]]]), rand(2, 2, 2), **reduce)
+    add("SCATTER_ND", rand(4), torch.tensor([[3], [3], [3]]), rand(3), reduce="sum")
+    add("SCATTER_ND", rand(4, 2), torch.tensor([[3], [1]]), rand(2, 3), reduce="sum", refused=True)
+    add("SLICE_UPDATE", rand(3, 4), rand(2, 1), start=(1, 2))
+    add("SLICE_UPDATE", rand(3, 4, 2), rand(3, 2, 2), start=(0, 2, 0))
+    add("SLICE_UPDATE", rand(3, 4), rand(2, 3), start=(0, 2), refused=True)
+
+
+for family in (convolutions, linear, attention, recurrent, normalisation, pooling, shapes, arithmetic, activations, categories, images, sound, operations, signals, transforms, scattering):
     family()
 missing = set(OPS) - {case["op"] for case in cases if "output" in case}
 assert not missing, missing
