@@ -21,6 +21,7 @@
 #include "write/digest.h"
 #include "write/pt2.h"
 #include "write/python.h"
+#include "write/safetensors.h"
 #include "write/state_dict.h"
 
 /* One conversion under way. */
@@ -45,7 +46,7 @@ struct conversion {
     enum convert_stage stage;
 };
 
-static const char pt_name[] = "model.pt", py_name[] = "model.py", pt2_name[] = "model.pt2", svg_name[] = "model.svg",
+static const char pt_name[] = "model.pt", py_name[] = "model.py", svg_name[] = "model.svg",
                   report_name[] = "report.json";
 static const unsigned default_formats =
 #define FORMAT(id, name, file, media_type, is_default) (is_default ? CONVERT_##id : 0) |
@@ -275,18 +276,24 @@ static int left_out(struct conversion *c, const char *name, const struct h5pt_er
     return 0;
 }
 
-static int write_pt2(struct conversion *c)
+/* A form that is made of the finished model.pt. */
+static int write_form(struct conversion *c, enum convert_format_index form,
+                      int (*write_to)(const struct torch_graph *, struct state_dict *, int, struct artifact *,
+                                      struct h5pt_error *))
 {
+    const char *name = convert_format_file(form);
     struct h5pt_error why = H5PT_ERROR_INIT;
     struct state_dict *weights = NULL;
     struct artifact artifact;
-    int fd = create(c, pt2_name), status = -1;
-    if (fd < 0 || state_dict_open(c->state_dict, &weights, c->err) < 0)
+    int fd = -1, status = -1;
+    if (!(c->request->formats & 1u << form))
+        return 0;
+    if ((fd = create(c, name)) < 0 || state_dict_open(c->state_dict, &weights, c->err) < 0)
         goto out;
-    if (pt2_write(&c->graph, weights, fd, &artifact, &why) < 0) {
-        status = left_out(c, pt2_name, &why);
+    if (write_to(&c->graph, weights, fd, &artifact, &why) < 0) {
+        status = left_out(c, name, &why);
     } else {
-        *add_artifact(c, pt2_name, artifact.how_to_load) = artifact;
+        *add_artifact(c, name, artifact.how_to_load) = artifact;
         status = 0;
     }
 out:
@@ -311,7 +318,10 @@ static int write_artifacts(struct conversion *c)
         return 0;
     if (write_python(c) < 0)
         return -1;
-    return c->request->formats & CONVERT_PT2 ? write_pt2(c) : 0;
+    return write_form(c, CONVERT_INDEX_PT2, pt2_write) < 0 ||
+                   write_form(c, CONVERT_INDEX_SAFETENSORS, safetensors_write) < 0
+               ? -1
+               : 0;
 }
 
 static int draw_picture(struct conversion *c)

@@ -25,6 +25,16 @@ const char *dtype_name(enum dtype dtype)
     return dtypes[dtype].name;
 }
 
+const char *dtype_short_name(enum dtype dtype)
+{
+    static const char *const names[] = {
+#define DTYPE(id, bytes, name, storage) #id,
+#include "base/dtypes.def"
+#undef DTYPE
+    };
+    return names[dtype];
+}
+
 const char *dtype_torch_storage(enum dtype dtype)
 {
     return dtypes[dtype].storage;

@@ -16,6 +16,7 @@ enum dtype {
 
 size_t dtype_size(enum dtype dtype);
 const char *dtype_name(enum dtype dtype);          /* "float32" */
+const char *dtype_short_name(enum dtype dtype);    /* "F32", as safetensors has it */
 const char *dtype_torch_storage(enum dtype dtype); /* "FloatStorage"; NULL where torch has none */
 bool dtype_from_name(const char *name, enum dtype *ret);
 bool dtype_is_float(enum dtype dtype);
