@@ -277,6 +277,23 @@ int config_doubles(struct config_reader *reader, const char *key, const double *
     return (int)n;
 }
 
+void config_range(struct config_reader *reader, const char *key, double low, double high, double *ret_low,
+                  double *ret_high)
+{
+    const double *range = NULL;
+    int count = config_doubles(reader, key, &range);
+    *ret_low = low;
+    *ret_high = high;
+    if (count < 0)
+        return;
+    if (count != 2 || range[0] >= range[1]) {
+        config_refuse(reader, H5PT_CONFIG_INVALID, key, "\"%s\" must be two numbers in ascending order", key);
+        return;
+    }
+    *ret_low = range[0];
+    *ret_high = range[1];
+}
+
 bool config_data_format(struct config_reader *reader)
 {
     reader->layer->channels_first = config_choice(reader, "data_format", "channels_last channels_first", 0) == 1;

@@ -51,6 +51,9 @@ void config_ints(struct config_reader *reader, const char *key, int count, int64
 int config_list(struct config_reader *reader, const char *key, int capacity, int64_t *ret);
 /* A number or a list of numbers (nested lists are flattened), copied to the arena. Returns the length, -1 when absent. */
 int config_doubles(struct config_reader *reader, const char *key, const double **ret);
+/* Two numbers in ascending order; `low` and `high` when the key is absent. */
+void config_range(struct config_reader *reader, const char *key, double low, double high, double *ret_low,
+                  double *ret_high);
 /* data_format: sets and returns layer->channels_first. */
 bool config_data_format(struct config_reader *reader);
 /* Names of keys (by spaces) that change nothing at inference: read and forgotten. */

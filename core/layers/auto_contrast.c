@@ -14,20 +14,9 @@ struct auto_contrast_config {
 static void auto_contrast_read(struct config_reader *reader, void *config, int variant)
 {
     struct auto_contrast_config *c = config;
-    const double *range = NULL;
     (void)variant;
     config_ignore(reader, "data_format factor seed bounding_box_format");
-    c->high = 255;
-    int count = config_doubles(reader, "value_range", &range);
-    if (count < 0)
-        return;
-    if (count != 2 || range[0] >= range[1]) {
-        config_refuse(reader, H5PT_CONFIG_INVALID, "value_range",
-                      "\"value_range\" must be two numbers in ascending order");
-        return;
-    }
-    c->low = range[0];
-    c->high = range[1];
+    config_range(reader, "value_range", 0, 255, &c->low, &c->high);
 }
 
 static int auto_contrast_shape(struct layer_shape *s)

@@ -20,23 +20,12 @@ struct clahe_config {
 static void clahe_read(struct config_reader *reader, void *config, int variant)
 {
     struct clahe_config *c = config;
-    const double *range = NULL;
     (void)variant;
     (void)config_data_format(reader);
     config_ignore(reader, "factor seed bounding_box_format");
-    c->high = 255;
     c->clip_limit = config_double(reader, "clip_limit", 4);
     spatial_read_sizes(reader, "tile_grid_size", 2, c->grid, 8);
-    int count = config_doubles(reader, "value_range", &range);
-    if (count < 0)
-        return;
-    if (count != 2 || range[0] >= range[1]) {
-        config_refuse(reader, H5PT_CONFIG_INVALID, "value_range",
-                      "\"value_range\" must be two numbers in ascending order");
-        return;
-    }
-    c->low = range[0];
-    c->high = range[1];
+    config_range(reader, "value_range", 0, 255, &c->low, &c->high);
 }
 
 static int clahe_shape(struct layer_shape *s)

@@ -12,6 +12,16 @@ struct layout layout_keras(int rank)
     return layout;
 }
 
+struct layout layout_with_channels(int rank, int axis)
+{
+    struct layout layout = layout_keras(rank);
+    layout.axes[1] = axis;
+    for (int i = 1, n = 2; i < rank; i++)
+        if (i != axis)
+            layout.axes[n++] = i;
+    return layout;
+}
+
 static struct layout channels_first(int rank)
 {
     struct layout layout = layout_keras(rank);

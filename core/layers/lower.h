@@ -42,6 +42,8 @@ struct arena *lower_arena(const struct lowering *l);
 
 /* ---- layouts ---- */
 struct layout layout_keras(int rank); /* as in Keras */
+/* Keras axis `axis` at torch axis 1, the others behind it in their order. */
+struct layout layout_with_channels(int rank, int axis);
 /* (batch, channels, spatial …) for a layer with its data_format. */
 struct layout layout_spatial(const struct keras_layer *layer, int rank);
 bool layout_equal(const struct layout *a, const struct layout *b);

@@ -97,11 +97,7 @@ static struct lowered channels_at_1(struct lowering *l, const struct keras_call 
         return lower_input_keras(l, call, 0);
     if (x.id < 0 || x.layout.flat_rank || layout_axis(&x.layout, axis) == 1)
         return x;
-    struct layout wanted = layout_keras(x.layout.rank);
-    wanted.axes[1] = axis;
-    for (int i = 1, n = 2; i < wanted.rank; i++)
-        if (i != axis)
-            wanted.axes[n++] = i;
+    struct layout wanted = layout_with_channels(x.layout.rank, axis);
     return lower_input_as(l, call, 0, &wanted);
 }
 

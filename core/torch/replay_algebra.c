@@ -50,7 +50,22 @@ static void invert_column(const double *lu, const int64_t *rows, int64_t n, int6
     }
 }
 
-static int matrices(const struct replay_call *call, bool inverse, struct tensor **ret, struct h5pt_error *err)
+enum wanted { INVERSE, DETERMINANT, SIGN, LOGARITHM };
+
+/* Of a decomposed matrix: its determinant, or the sign of that and the logarithm of its size, which itself may be out of range. */
+static double determinant(const double *lu, int64_t n, double direction, enum wanted wanted)
+{
+    double product = direction, sign = direction, logarithm = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double pivot = lu[i * (n + 1)];
+        product *= pivot;
+        sign *= isnan(pivot) ? pivot : (double)((pivot > 0) - (pivot < 0));
+        logarithm += log(fabs(pivot));
+    }
+    return wanted == DETERMINANT ? product : wanted == SIGN ? sign : logarithm;
+}
+
+static int matrices(const struct replay_call *call, enum wanted wanted, struct tensor **ret, struct h5pt_error *err)
 {
     const struct tensor *x = call->inputs[0];
     int rank = x->shape.rank;
@@ -58,7 +73,7 @@ static int matrices(const struct replay_call *call, bool inverse, struct tensor 
         return replay_mismatch(call, err, "the matrices are not square");
     int64_t n = x->shape.dims[rank - 1], cells = n * n;
     struct shape shape = x->shape;
-    shape.rank -= inverse ? 0 : 2;
+    shape.rank -= wanted == INVERSE ? 0 : 2;
     struct tensor *y = replay_new(&shape, x->dtype, err);
     double *lu = calloc((size_t)(cells + n), sizeof *lu);
     int64_t *rows = calloc((size_t)n, sizeof *rows);
@@ -66,16 +81,14 @@ static int matrices(const struct replay_call *call, bool inverse, struct tensor 
     for (int64_t m = 0; ok && m < x->count / cells; m++) {
         for (int64_t i = 0; i < cells; i++)
             lu[i] = (double)x->data[m * cells + i];
-        double determinant = decompose(lu, n, rows);
-        for (int64_t i = 0; i < n; i++)
-            determinant *= lu[i * (n + 1)];
-        for (int64_t column = 0; inverse && column < n; column++) {
+        double direction = decompose(lu, n, rows);
+        for (int64_t column = 0; wanted == INVERSE && column < n; column++) {
             invert_column(lu, rows, n, column, lu + cells);
             for (int64_t i = 0; i < n; i++)
                 y->data[m * cells + i * n + column] = (float)lu[cells + i];
         }
-        if (!inverse)
-            y->data[m] = (float)determinant;
+        if (wanted != INVERSE)
+            y->data[m] = (float)determinant(lu, n, direction, wanted);
     }
     free(lu);
     free(rows);
@@ -89,58 +102,22 @@ static int matrices(const struct replay_call *call, bool inverse, struct tensor 
 
 int replay_INV(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
-    return matrices(call, true, ret, err);
+    return matrices(call, INVERSE, ret, err);
 }
 
 int replay_DET(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
-    return matrices(call, false, ret, err);
-}
-
-/* The sign and the logarithm of the size of a determinant, which itself may be out of range. */
-static int sign_and_log(const struct replay_call *call, bool sign, struct tensor **ret, struct h5pt_error *err)
-{
-    const struct tensor *x = call->inputs[0];
-    struct shape shape = x->shape;
-    int rank = shape.rank;
-    if (rank < 2 || shape.dims[rank - 1] != shape.dims[rank - 2] || shape.dims[rank - 1] < 1)
-        return replay_mismatch(call, err, "the matrices are not square");
-    int64_t n = shape.dims[rank - 1], cells = n * n;
-    shape.rank -= 2;
-    struct tensor *y = replay_new(&shape, x->dtype, err);
-    double *lu = calloc((size_t)cells, sizeof *lu);
-    int64_t *rows = calloc((size_t)n, sizeof *rows);
-    bool ok = y && lu && rows;
-    for (int64_t m = 0; ok && m < x->count / cells; m++) {
-        double size = 0;
-        for (int64_t i = 0; i < cells; i++)
-            lu[i] = (double)x->data[m * cells + i];
-        double direction = decompose(lu, n, rows);
-        for (int64_t i = 0; i < n; i++) {
-            double pivot = lu[i * (n + 1)];
-            direction *= isnan(pivot) ? pivot : (double)((pivot > 0) - (pivot < 0));
-            size += log(fabs(pivot));
-        }
-        y->data[m] = (float)(sign ? direction : size);
-    }
-    free(lu);
-    free(rows);
-    if (!ok) {
-        tensor_free(y);
-        return h5pt_fail_memory(err);
-    }
-    *ret = y;
-    return 0;
+    return matrices(call, DETERMINANT, ret, err);
 }
 
 int replay_SLOGDET_SIGN(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
-    return sign_and_log(call, true, ret, err);
+    return matrices(call, SIGN, ret, err);
 }
 
 int replay_SLOGDET_LOG(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)
 {
-    return sign_and_log(call, false, ret, err);
+    return matrices(call, LOGARITHM, ret, err);
 }
 
 int replay_CROSS(const struct replay_call *call, struct tensor **ret, struct h5pt_error *err)

@@ -83,6 +83,18 @@ def filters_of_images():
     )
 
 
+@case("operations_pools", only="keras3", reload=False)
+def pools_to_a_size():
+    line = keras.Input((13, 3))
+    return (
+        keras.Model(
+            line,
+            [ops.adaptive_average_pool(line, (5,), data_format="channels_last"), ops.adaptive_max_pool(line, (4,), data_format="channels_last")],
+        ),
+        [uniform(2, 13, 3)],
+    )
+
+
 @case("operations_losses", only="keras3", reload=False)
 def losses_in_a_graph():
     target, x, number = keras.Input((4, 5)), keras.Input((4, 5)), keras.Input((4,), dtype="int32")
