@@ -23,6 +23,7 @@
 #include "write/python.h"
 #include "write/safetensors.h"
 #include "write/state_dict.h"
+#include "write/torchscript.h"
 
 /* One conversion under way. */
 struct conversion {
@@ -319,6 +320,7 @@ static int write_artifacts(struct conversion *c)
     if (write_python(c) < 0)
         return -1;
     return write_form(c, CONVERT_INDEX_PT2, pt2_write) < 0 ||
+                   write_form(c, CONVERT_INDEX_TORCHSCRIPT, torchscript_write) < 0 ||
                    write_form(c, CONVERT_INDEX_SAFETENSORS, safetensors_write) < 0
                ? -1
                : 0;

@@ -98,7 +98,7 @@ static void pickle_ints(struct strbuf *out, int count, const int64_t *values)
     pickle_op(out, PICKLE_TUPLE);
 }
 
-void pickle_tensor(struct strbuf *out, const char *key, enum dtype dtype, const struct shape *shape)
+void pickle_tensor(struct strbuf *out, const char *key, enum dtype dtype, const struct shape *shape, bool requires_grad)
 {
     int64_t count = 1, stride = 1, strides[SHAPE_MAX_RANK];
     (void)shape_count(shape, &count);
@@ -119,7 +119,7 @@ void pickle_tensor(struct strbuf *out, const char *key, enum dtype dtype, const 
     pickle_int(out, 0); /* offset in the storage */
     pickle_ints(out, shape->rank, shape->dims);
     pickle_ints(out, shape->rank, strides);
-    pickle_bool(out, false);  /* requires_grad: the entries of a state_dict are detached */
+    pickle_bool(out, requires_grad);
     pickle_ordered_dict(out); /* backward hooks */
     pickle_op(out, PICKLE_TUPLE);
     pickle_op(out, PICKLE_REDUCE);

@@ -19,6 +19,10 @@ enum pickle_opcode {
     PICKLE_SETITEMS = 'u',   /* key and value pairs since MARK, into the dict below it */
     PICKLE_REDUCE = 'R',     /* callable, arguments: the result of the call */
     PICKLE_PERSISTENT = 'Q', /* a persistent id: the object that the archive has under it */
+    PICKLE_NONE = 'N',
+    PICKLE_EMPTY_DICT = '}',
+    PICKLE_NEW = 0x81,  /* class, arguments: an object of it */
+    PICKLE_BUILD = 'b', /* object, state: the object with that state */
     PICKLE_STOP = '.',
 };
 
@@ -30,8 +34,9 @@ void pickle_int(struct strbuf *out, int64_t value);
 void pickle_bool(struct strbuf *out, bool value);
 void pickle_ordered_dict(struct strbuf *out); /* collections.OrderedDict(), empty */
 
-/* A dense row-major torch tensor without gradient over the whole storage `key`, the record data/<key> of the archive.
+/* A dense row-major torch tensor over the whole storage `key`, the record data/<key> of the archive.
  * `dtype` has a torch storage and the size of `shape` is known. */
-void pickle_tensor(struct strbuf *out, const char *key, enum dtype dtype, const struct shape *shape);
+void pickle_tensor(struct strbuf *out, const char *key, enum dtype dtype, const struct shape *shape,
+                   bool requires_grad);
 
 #endif

@@ -233,7 +233,7 @@ static int add_pickle(struct archive *archive, const struct torch_graph *graph, 
         char key[KEY_SIZE];
         storage_key(key, i);
         pickle_text(&out, graph->parameters[i].name);
-        pickle_tensor(&out, key, graph->parameters[i].dtype, &graph->parameters[i].shape);
+        pickle_tensor(&out, key, graph->parameters[i].dtype, &graph->parameters[i].shape, false); /* detached */
     }
     pickle_op(&out, PICKLE_SETITEMS);
     pickle_op(&out, PICKLE_STOP);

@@ -66,11 +66,11 @@ static void test_tensor(void **state)
 {
     (void)state;
     struct strbuf out = STRBUF_INIT;
-    pickle_tensor(&out, "7", DTYPE_F32, &(struct shape){2, {3, 300}});
+    pickle_tensor(&out, "7", DTYPE_F32, &(struct shape){2, {3, 300}}, false);
     ASSERT_BYTES(out, "ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0"
                       "7X\x03\0\0\0cpuM\x84\x03tQK\0(K\x03M,\x01t(M,\x01K\x01t\x89"
                       "ccollections\nOrderedDict\n)RtR");
-    pickle_tensor(&out, "0", DTYPE_I64, &(struct shape){0});
+    pickle_tensor(&out, "0", DTYPE_I64, &(struct shape){0}, false);
     ASSERT_BYTES(out, "ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nLongStorage\nX\x01\0\0\0"
                       "0X\x03\0\0\0cpuK\x01tQK\0(t(t\x89"
                       "ccollections\nOrderedDict\n)RtR");
@@ -88,7 +88,7 @@ static struct strbuf make_state_dict(int count)
         for (int k = 0; k < shape.rank; k++)
             shape.dims[k] = 1 + 100 * k;
         pickle_text(&out, i % 2 ? "layer.weight" : "layer.bias");
-        pickle_tensor(&out, "12", i % 3 ? DTYPE_F32 : DTYPE_BF16, &shape);
+        pickle_tensor(&out, "12", i % 3 ? DTYPE_F32 : DTYPE_BF16, &shape, false);
     }
     pickle_op(&out, PICKLE_SETITEMS);
     pickle_op(&out, PICKLE_STOP);

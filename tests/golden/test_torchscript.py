@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""model.torchscript.pt: every golden case that the form can hold, in the real torch; and that it trains, freezes and is saved again."""
+import os
+import subprocess
+
+import pytest
+import torch
+import torch_check
+from test_golden import CASES, TO_CONVERT
+
+# Why a case may have no such form: what the expansion of operations says of itself.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+def convert(case, folder):
+    stem = os.path.join(CASES, case)
+    architecture = ["--architecture", stem + ".json"] if os.path.exists(stem + ".json") else []
+    command = [torch_check.find_program(), "convert", torch_check.model_of(stem), *architecture, "--formats", "pt,torchscript", "-o", str(folder)]
+    done = subprocess.run([*command, "--parity", "off"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return torch_check.read_report(folder), os.path.join(folder, "model.torchscript.pt")
+
+
+def left_out(report, path):
+    reasons = [w["message"] for w in report["warnings"] if w["code"] == "FORMAT_LEFT_OUT"]
+    assert os.path.exists(path) != bool(reasons), "it is there, or the report says why it is not"
+    return reasons
+
+
+@pytest.mark.parametrize("case", TO_CONVERT)
+def test_runs_as_keras_does(case, tmp_path):
+    inputs, outputs, _ = torch_check.read_case(os.path.join(CASES, case))
+    report, path = convert(case, tmp_path)
+    reasons = left_out(report, path)
+    if reasons:
+        pytest.skip(reasons[0])
+    net = torch.jit.load(path)
+    state = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert set(net.state_dict()) == set(state) and all(torch.equal(net.state_dict()[name], state[name]) for name in state)
+    assert not net.training
+    ours = torch_check.run(net, inputs, report)
+    assert all(relative <= torch_check.tolerance(report) for _, relative in torch_check.compare(ours, outputs))
+
+
+@pytest.mark.parametrize("case", [c for c in TO_CONVERT if "/compose/classic_cnn" in c or "/compose/residual" in c])
+def test_trains_freezes_and_is_saved_again(case, tmp_path):
+    inputs, _, _ = torch_check.read_case(os.path.join(CASES, case))
+    report, path = convert(case, tmp_path)
+    assert not left_out(report, path)
+    net = torch.jit.load(path)
+    x = [torch_check.to_torch(a, spec) for a, spec in zip(inputs, report["inputs"])]
+    before = net(*x)
+    net.train()
+    loss = net(*x).square().sum()
+    loss.backward()
+    grads = [p.grad for p in net.parameters() if p.requires_grad]
+    assert grads and all(g is not None and torch.isfinite(g).all() for g in grads) and any(g.abs().sum() > 0 for g in grads)
+    net = torch.jit.load(path)
+    again = tmp_path / "again.pt"
+    torch.jit.save(net, again)
+    torch.testing.assert_close(torch.jit.load(again)(*x), before)
+    torch.testing.assert_close(torch.jit.freeze(net)(*x), before)
