@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Activations with settings, or made of several operators. Those without are in elementwise.def. */
-#include "aten/aten.h"
+#include "aten/activation.h"
 
 /* op(self, the attribute as a Scalar) */
 static int with_setting(struct aten_builder *b, const struct torch_node *node, const char *op, const char *name,
@@ -47,34 +47,45 @@ int aten_THRESHOLD(struct aten_builder *b, const struct torch_node *node)
                                aten_scalar("value", torch_attr(node, "value"))));
 }
 
-/* x / (1 + |x|) */
+int aten_softsign(struct aten_builder *b, int x)
+{
+    return aten_arithmetic(b, "div.Tensor", x, aten_with_real(b, "add.Scalar", aten_unary(b, "abs.default", x), 1));
+}
+
 int aten_SOFTSIGN(struct aten_builder *b, const struct torch_node *node)
 {
-    int x = aten_input(b, node, 0);
-    return aten_arithmetic(b, "div.Tensor", x, aten_with_real(b, "add.Scalar", aten_unary(b, "abs.default", x), 1));
+    return aten_softsign(b, aten_input(b, node, 0));
+}
+
+int aten_tanh_shrink(struct aten_builder *b, int x)
+{
+    return aten_arithmetic(b, "sub.Tensor", x, aten_unary(b, "tanh.default", x));
 }
 
 int aten_TANH_SHRINK(struct aten_builder *b, const struct torch_node *node)
 {
-    int x = aten_input(b, node, 0);
-    return aten_arithmetic(b, "sub.Tensor", x, aten_unary(b, "tanh.default", x));
+    return aten_tanh_shrink(b, aten_input(b, node, 0));
 }
 
-static int softmax(struct aten_builder *b, const struct torch_node *node, const char *op)
+static int along_dim(struct aten_builder *b, const char *op, int x, int64_t dim)
 {
-    int x = aten_input(b, node, 0);
     return aten_emit(b, op, aten_shape_of(b, x), aten_dtype_of(b, x),
-                     ATEN_ARGS(aten_tensor("self", x), aten_integer("dim", torch_attr_int(node, "dim"))));
+                     ATEN_ARGS(aten_tensor("self", x), aten_integer("dim", dim)));
+}
+
+int aten_softmax(struct aten_builder *b, int x, int64_t dim)
+{
+    return along_dim(b, "softmax.int", x, dim);
 }
 
 int aten_SOFTMAX(struct aten_builder *b, const struct torch_node *node)
 {
-    return softmax(b, node, "softmax.int");
+    return aten_softmax(b, aten_input(b, node, 0), torch_attr_int(node, "dim"));
 }
 
 int aten_LOG_SOFTMAX(struct aten_builder *b, const struct torch_node *node)
 {
-    return softmax(b, node, "log_softmax.int");
+    return along_dim(b, "log_softmax.int", aten_input(b, node, 0), torch_attr_int(node, "dim"));
 }
 
 int aten_GLU(struct aten_builder *b, const struct torch_node *node)

@@ -116,6 +116,16 @@ int aten_UNFLATTEN(struct aten_builder *b, const struct torch_node *node)
         ATEN_ARGS(aten_tensor("self", x), aten_integer("dim", dim), aten_integers("sizes", count, sizes->ints.v)));
 }
 
+/* The first dim in two, as the first two of another. */
+int aten_UNFLATTEN_LIKE(struct aten_builder *b, const struct torch_node *node)
+{
+    int x = aten_input(b, node, 0), like = aten_input(b, node, 1);
+    struct aten_shape out = aten_with(b, x, 0, aten_size(b, like, 0));
+    if (!b->failed)
+        out.dims[1] = aten_size(b, like, 1);
+    return aten_reshape(b, x, out);
+}
+
 int aten_UNSQUEEZE(struct aten_builder *b, const struct torch_node *node)
 {
     return aten_unsqueeze(b, aten_input(b, node, 0), torch_attr_int(node, "dim"));
