@@ -6,7 +6,7 @@ import os
 import jsonschema
 import pytest
 import torch_check
-from conftest import CASES, CLASSIC, ROOT, case
+from conftest import CASES, CLASSIC, ROOT, case, until
 
 
 @pytest.fixture(scope="session")
@@ -147,4 +147,5 @@ def test_inspection_keeps_nothing(start_daemon, model, refused_model, report_sch
         assert answer.json()["verdict"] == verdict
     assert daemon.post("/v1/inspect", model[: len(model) // 2]).status_code == 422
     assert daemon.get("/v1/conversions").json() == {"conversions": [], "next": None}
-    assert [daemon.files(room) for room in ("tmp", "inputs", "outputs")] == [[], [], []]
+    # The upload goes when the request ends, which the client may see a moment before.
+    until(lambda: [daemon.files(room) for room in ("tmp", "inputs", "outputs")] == [[], [], []], "nothing is kept")
