@@ -31,7 +31,7 @@ def test_a_job_from_creation_to_removal(start_daemon, model):
     assert daemon.get("/v1/conversions/%s/artifacts/model.exe" % job["id"]).status_code == 404
     assert daemon.get("/v1/conversions/%s/artifacts/.." % job["id"]).status_code == 404
     assert daemon.get("/v1/conversions/%s/artifacts/%%2e%%2e%%2f%%2e%%2e%%2flock" % job["id"]).status_code == 404
-    assert daemon.files("inputs") == [] and daemon.files("tmp") == []
+    until(lambda: daemon.files("inputs") == [] and daemon.files("tmp") == [], "nothing is left over")
 
     assert daemon.request("DELETE", "/v1/conversions/" + job["id"]).status_code == 204
     assert daemon.get("/v1/conversions/" + job["id"]).status_code == 404
@@ -73,7 +73,7 @@ def test_cancelling(start_daemon, gate, model):
     gate.open()
     assert daemon.wait_for(last, "succeeded", "failed")["state"] == "succeeded"
     assert daemon.job(running)["state"] == "canceled"
-    assert daemon.files("outputs") == [last] and daemon.files("inputs") == []
+    until(lambda: daemon.files("outputs") == [last] and daemon.files("inputs") == [], "nothing else is kept")
 
 
 def test_a_waiting_client_hears_of_the_cancelling(start_daemon, gate, model):
@@ -95,5 +95,5 @@ def test_finished_conversions_expire(start_daemon, model):
     daemon.wait_for(job_id, "expired")
     answer = daemon.get("/v1/conversions/%s/artifacts/model.pt" % job_id)
     assert answer.status_code == 410 and answer.json()["code"] == "EXPIRED"
-    assert daemon.files("outputs") == []
+    until(lambda: daemon.files("outputs") == [], "the artifacts are removed")
     until(lambda: daemon.get("/v1/conversions/" + job_id).status_code == 404, "the record is removed")

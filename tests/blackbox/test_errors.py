@@ -107,7 +107,8 @@ def test_too_large(start_daemon):
             b"POST /v1/convert HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000000\r\nExpect: 100-continue\r\n\r\n"
         )
         assert read_head(connection).startswith(b"HTTP/1.1 413 ")
-    assert daemon.files("tmp") == [] and daemon.get("/v1/conversions").json()["conversions"] != []
+    until(lambda: daemon.files("tmp") == [], "no draft is kept")
+    assert daemon.get("/v1/conversions").json()["conversions"] != []
 
 
 def test_a_client_that_vanishes_leaves_nothing(daemon, model):
