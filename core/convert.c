@@ -17,6 +17,7 @@
 #include "picture.h"
 #include "raw_weights.h"
 #include "report.h"
+#include "structure/structure.h"
 #include "torch/graph.h"
 #include "write/digest.h"
 #include "write/pt2.h"
@@ -34,6 +35,7 @@ struct conversion {
     struct findings refusals, warnings;
     struct keras_model model;
     struct torch_graph graph;
+    struct structure structure;
     struct correspondence correspondence;
     struct parity_vectors vectors;
     struct parity_result parity;
@@ -241,6 +243,8 @@ static int lower_graph(struct conversion *c)
         findings_add(&c->refusals, why.code, why.where, "", "%s", why.message);
         return 0;
     }
+    if (structure_find(&c->graph, &c->structure, c->err) < 0)
+        return -1;
     c->facts.graph = &c->graph;
     if (c->request->dump_torch && c->request->dump)
         torch_dump(&c->graph, c->request->dump);
@@ -256,7 +260,7 @@ static struct artifact *add_artifact(struct conversion *c, const char *name, con
 
 static int write_python(struct conversion *c)
 {
-    if (python_write(&c->graph, &c->python, c->err) < 0)
+    if (python_write(&c->graph, &c->structure, &c->model, &c->python, c->err) < 0)
         return -1;
     if (!(c->request->formats & CONVERT_PY))
         return 0;

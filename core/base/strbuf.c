@@ -69,7 +69,7 @@ bool strbuf_ok(const struct strbuf *buf)
 void strbuf_add_double(struct strbuf *buf, double value)
 {
     if (isnan(value) || isinf(value)) {
-        strbuf_add(buf, isnan(value) ? "float('nan')" : value > 0 ? "float('inf')" : "float('-inf')");
+        strbuf_add(buf, isnan(value) ? "float(\"nan\")" : value > 0 ? "float(\"inf\")" : "float(\"-inf\")");
         return;
     }
     char text[40];

@@ -25,7 +25,7 @@ void strbuf_addf(struct strbuf *buf, const char *format, ...) __attribute__((for
 bool strbuf_ok(const struct strbuf *buf);
 
 /* The shortest decimal text that reads back as the same double, always with a '.' or an exponent ("1.0", "1e-05"); inf and
- * nan as Python's float('inf'). Independent of the locale. */
+ * nan as Python's float("inf"). Independent of the locale. */
 void strbuf_add_double(struct strbuf *buf, double value);
 
 /* The text so far, never NULL. */

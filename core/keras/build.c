@@ -369,7 +369,8 @@ struct keras_call *build_call(struct builder *b, struct keras_layer *layer, stru
         h5pt_fail_memory(b->err);
         return NULL;
     }
-    *call = (struct keras_call){.layer = layer, .input_count = input_count, .inputs = inputs, .arguments = arguments};
+    *call = (struct keras_call){
+        .layer = layer, .input_count = input_count, .inputs = inputs, .arguments = arguments, .scope = b->scope};
     if (layer->class && !any_bad(call) && build_autocast(b, call) < 0)
         return NULL;
     struct keras_value *mask = NULL;

@@ -138,6 +138,19 @@ static void refuse_known(struct builder *b, const struct network_layer *entry, s
                          "%s takes a size as a tensor, which is not supported", entry->class_name);
 }
 
+/* Calls a nested model: a scope of its own. */
+static int call_nested(struct builder *b, struct network *network, struct value_list inputs, struct value_list *ret)
+{
+    struct keras_scope *scope = ARENA_NEW(b->arena, struct keras_scope);
+    if (!scope)
+        return h5pt_fail_memory(b->err);
+    *scope = (struct keras_scope){network->scope, b->scope, b->scope_count++};
+    b->scope = scope;
+    int status = expand_network(b, network, inputs, ret);
+    b->scope = scope->parent;
+    return status;
+}
+
 static int call_entry(struct builder *b, struct network_layer *entry, struct value_list inputs, const json_t *arguments,
                       struct value_list *ret)
 {
@@ -148,7 +161,7 @@ static int call_entry(struct builder *b, struct network_layer *entry, struct val
         return call_time_distributed(b, entry, inputs, arguments, ret);
     if (entry->nested) {
         drop_masks(b, entry, arguments, &inputs);
-        return expand_network(b, entry->nested, inputs, ret);
+        return call_nested(b, entry->nested, inputs, ret);
     }
     struct keras_call *call = build_call(b, entry->layer, inputs.values, inputs.count, arguments);
     if (!call)

@@ -69,6 +69,13 @@ struct keras_layer {
     const char *scope;                 /* names of the nested models below `source`, "inner/block", or "" */
 };
 
+/* One call of a nested model, whose layers are inlined: the calls of its layers point to it. */
+struct keras_scope {
+    const char *path;                 /* of the model, "outer/encoder" */
+    const struct keras_scope *parent; /* the call that this one is part of; NULL: of the outermost model */
+    int id;                           /* 0 …, in the order in which they begin */
+};
+
 /* One tensor of the Keras graph, in Keras order (as the configuration says, batch first). */
 struct keras_value {
     struct shape shape; /* dims[0] is the batch and always DIM_UNKNOWN, unless rank is 0 */
@@ -95,7 +102,8 @@ struct keras_call {
     /* Masks, for layers that take them, are inputs too, behind the others: mask_of[i] is the index of the mask of input i, or
      * -1 (also for masks). NULL: no input has one. */
     const int *mask_of;
-    int id; /* 0 … model->call_count - 1 */
+    const struct keras_scope *scope; /* NULL: a layer of the outermost model */
+    int id;                          /* 0 … model->call_count - 1 */
 };
 
 struct keras_model {

@@ -54,9 +54,10 @@ struct builder {
     struct keras_version weights_version; /* of the weights; that of the configuration is model->version */
     json_t *keep;                         /* owned: a list of the JSON values made while reading */
     struct h5pt_error *err;
-    int layer_capacity, call_capacity;
-    size_t steps;            /* entries, nodes and references gone through, at most KERAS_MAX_STEPS */
-    const enum dtype *dtype; /* that the caller wants all layers to compute in, or NULL */
+    int layer_capacity, call_capacity, scope_count;
+    const struct keras_scope *scope; /* the call of a nested model that is under way, or NULL */
+    size_t steps;                    /* entries, nodes and references gone through, at most KERAS_MAX_STEPS */
+    const enum dtype *dtype;         /* that the caller wants all layers to compute in, or NULL */
 };
 
 /* Reads a model configuration {"class_name", "config"}. NULL with an error in builder->err (CONFIG_MALFORMED,

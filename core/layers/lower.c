@@ -8,6 +8,7 @@
 
 #include "base/words.h"
 #include "layers/lowering.h"
+#include "torch/names.h"
 
 int lower_fail(struct lowering *l, const struct keras_call *call, const char *why)
 {
@@ -85,36 +86,6 @@ enum dtype lower_dtype(const struct lowering *l, int id)
 
 /* ---- names ---- */
 
-/* What a module's attribute must not be called: Python's keywords, and what nn.Module has itself. */
-static const char reserved_names[] =
-    "False None True and as assert async await break class continue def del elif else except finally for from global "
-    "if "
-    "import in is lambda nonlocal not or pass raise return try while with yield self torch nn F load x "
-    "T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches "
-    "eval "
-    "extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules "
-    "mtia "
-    "named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer "
-    "register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook "
-    "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
-    "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
-    "share_memory "
-    "state_dict to to_empty train training type xpu zero_grad";
-
-/* `text` as a Python identifier. */
-static char *identifier(struct arena *arena, const char *text)
-{
-    char *name = arena_printf(arena, "%s%s", isdigit((unsigned char)*text) || !*text ? "layer_" : "", text);
-    if (!name)
-        return NULL;
-    for (char *p = name; *p; p++)
-        if (!isalnum((unsigned char)*p) || (unsigned char)*p > 127)
-            *p = '_';
-    /* A leading underscore would be taken for private. */
-    size_t skip = strspn(name, "_");
-    return name[skip] ? name + skip : arena_strdup(arena, "layer");
-}
-
 static json_t *lower_case_key(const char *name)
 {
     json_t *key = json_string(name);
@@ -134,7 +105,7 @@ static const char *unique_name(struct lowering *l, const char *name)
             h5pt_fail_memory(l->err);
             return NULL;
         }
-        bool taken = word_index(reserved_names, candidate) >= 0 || json_object_get(l->names, json_string_value(key));
+        bool taken = torch_name_reserved(candidate) || json_object_get(l->names, json_string_value(key));
         if (!taken && json_object_set_new(l->names, json_string_value(key), json_true()) < 0)
             h5pt_fail_memory(l->err);
         json_decref(key);
@@ -150,7 +121,7 @@ const char *lower_module(struct lowering *l, const struct keras_call *call, cons
     const char *path = call->layer->path;
     const char *key = arena_printf(l->arena, "%s\n%s", path, suffix ? suffix : "");
     const char *text = suffix ? arena_printf(l->arena, "%s_%s", path, suffix) : path;
-    char *wanted = text ? identifier(l->arena, text) : NULL;
+    char *wanted = text ? torch_identifier(l->arena, text) : NULL;
     if (!key || !wanted) {
         h5pt_fail_memory(l->err);
         return NULL;
@@ -387,7 +358,7 @@ int lower_node(struct lowering *l, const struct keras_call *call, const struct n
         if (spec->inputs[i] < 0 || spec->inputs[i] >= g->value_count)
             return h5pt_fail(l->err, H5PT_INTERNAL, call ? call->layer->path : NULL,
                              "A node has an input that does not exist");
-    const char *hint = call ? identifier(l->arena, call->layer->path) : NULL;
+    const char *hint = call ? torch_identifier(l->arena, call->layer->path) : NULL;
     enum dtype dtype = compute_type(call, spec->dtype);
     int output = lowering_value(l, spec->shape, dtype, g->node_count, hint);
     for (int i = 0; i < spec->more_outputs; i++)

@@ -165,6 +165,9 @@ const char *torch_attr_text(const struct torch_node *node, const char *name);
 /* INTS: element `index`. An INT attribute counts as that value for every index. */
 int64_t torch_attr_at(const struct torch_node *node, const char *name, int index);
 
+/* " stride=(2, 1)", appended to out. */
+void torch_attr_describe(const struct torch_attr *attr, struct strbuf *out);
+
 /* "permute(3,2,0,1)", "view(7,7,512,10).permute(3,2,0,1)", "as is", "constant": appended to out, for the report. A source
  * tensor that is assembled, or a low-rank update ("plus(2 a@b)"), comes first: "permute(2,3,1,0).flip(0,1).permute(3,2,0,1)", "cat(1).permute(1,0)". */
 void rearrangement_describe(const struct torch_parameter *parameter, struct strbuf *out);

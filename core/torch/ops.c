@@ -156,7 +156,7 @@ static void add_size(struct strbuf *out, const struct torch_size *size)
         strbuf_addf(out, "size(%d)", size->from_dim);
 }
 
-static void add_attr(struct strbuf *out, const struct torch_attr *attr)
+void torch_attr_describe(const struct torch_attr *attr, struct strbuf *out)
 {
     strbuf_addf(out, " %s=", attr->name);
     switch (attr->kind) {
@@ -194,7 +194,7 @@ static void dump_node(const struct torch_graph *graph, const struct torch_node *
         strbuf_addf(out, "%s%%%d", i ? ", " : "", node->inputs[i]);
     strbuf_add(out, ")");
     for (int i = 0; i < node->attr_count; i++)
-        add_attr(out, &node->attrs[i]);
+        torch_attr_describe(&node->attrs[i], out);
     for (int i = 0; i < node->parameter_count; i++)
         strbuf_addf(out, "%s%s", i ? ", " : " [", graph->parameters[node->parameters[i]].name);
     strbuf_add(out, node->parameter_count ? "] : " : " : ");

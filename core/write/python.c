@@ -1,13 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "write/python.h"
 
+#include <ctype.h>
 #include <string.h>
 
+#include "keras/model.h"
+#include "write/python_format.h"
 #include "write/python_internal.h"
 
-/* ---- the pieces ---- */
+/* ---- docstrings ---- */
 
-static void add_dims(struct strbuf *out, const struct shape *shape)
+/* What a free dim is called. */
+static const char *dim_name(const struct shape *shape, int dim, bool channels_first)
+{
+    static const char *const spatial[][3] = {{"length"}, {"height", "width"}, {"depth", "height", "width"}};
+    int first = channels_first ? 2 : 1, place = dim - first, dims = shape->rank - 2;
+    if (dim == 0)
+        return "batch";
+    if (!channels_first && shape->rank == 3 && dim == 1)
+        return "time";
+    if (channels_first && dims >= 1 && dims <= 3 && place >= 0 && place < dims)
+        return spatial[dims - 1][place];
+    if (!channels_first && shape->rank >= 4 && dims <= 3 && place >= 0 && place < dims)
+        return spatial[dims - 1][place];
+    return "any";
+}
+
+static void add_dims(struct strbuf *out, const struct shape *shape, bool channels_first)
 {
     strbuf_add(out, "(");
     for (int i = 0; i < shape->rank; i++) {
@@ -15,207 +34,240 @@ static void add_dims(struct strbuf *out, const struct shape *shape)
         if (shape->dims[i] >= 0)
             strbuf_addf(out, "%lld", (long long)shape->dims[i]);
         else
-            strbuf_add(out, i == 0 ? "batch" : "any");
+            strbuf_add(out, dim_name(shape, i, channels_first));
     }
     strbuf_add(out, shape->rank == 1 ? ",)" : ")");
 }
 
-/* Text of the file in a docstring: nothing that could end it, or the line. */
+/* Text of the file in a docstring: nothing that could end it, or the line; whole characters, and not more than leave room in the line. */
 static void add_plain(struct strbuf *out, const char *text)
 {
-    for (; *text; text++)
+    enum { LONGEST = 48 };
+    size_t start = out->length;
+    while (*text) {
+        size_t n = 1;
+        while (((unsigned char)text[n] & 0xC0U) == 0x80U)
+            n++;
+        if (out->length + n > start + LONGEST) {
+            strbuf_add(out, "...");
+            return;
+        }
         if ((unsigned char)*text >= ' ' && *text != '"' && *text != '\\' && (unsigned char)*text != 127)
-            strbuf_add_bytes(out, text, 1);
+            strbuf_add_bytes(out, text, n);
+        text += n;
+    }
+}
+
+/* "NCHW" of values whose channels come first. */
+static const char *layout_name(int rank)
+{
+    return rank == 3 ? "NCL" : rank == 4 ? "NCHW" : rank == 5 ? "NCDHW" : "channels first";
+}
+
+/* Appends `text` to the docstring, on a line of its own when the line would get too long. */
+static void add_part(struct strbuf *out, size_t line_start, const char *text)
+{
+    if (out->length - line_start + strlen(text) > PYTHON_WIDTH)
+        strbuf_addf(out, "\n           %s", text);
+    else
+        strbuf_add(out, text);
 }
 
 static void add_interface(struct strbuf *out, const struct torch_graph *g, const char *title,
                           const struct torch_interface *items, int count, const struct python_value *names)
 {
-    strbuf_addf(out, "\n%s:\n", title);
+    strbuf_addf(out, "\n    %s:\n", title);
     for (int i = 0; i < count; i++) {
         const struct torch_value *value = &g->values[items[i].value];
-        strbuf_add(out, "    ");
-        add_plain(out, names ? names[items[i].value].text : items[i].name);
-        strbuf_addf(out, ": %s ", dtype_name(value->dtype));
-        add_dims(out, &value->shape);
+        struct strbuf part = STRBUF_INIT;
+        size_t start = out->length;
+        strbuf_add(out, "        ");
+        add_plain(out, names ? names[i].text : items[i].name);
+        strbuf_add(out, ":");
+        strbuf_addf(&part, " %s ", dtype_name(value->dtype));
+        add_dims(&part, &value->shape, items[i].permuted);
+        if (items[i].permuted)
+            strbuf_addf(&part, ", %s;", layout_name(value->shape.rank));
+        add_part(out, start, strbuf_text(&part));
+        strbuf_release(&part);
         if (items[i].permuted) {
-            strbuf_add(out, "; in Keras ");
-            add_dims(out, &items[i].keras_shape);
+            strbuf_add(&part, " in Keras ");
+            add_dims(&part, &items[i].keras_shape, false);
+            add_part(out, start, strbuf_text(&part));
+            strbuf_release(&part);
         }
         strbuf_add(out, "\n");
     }
 }
 
-static bool uses_functional(const struct torch_graph *g)
+/* Layers at the very beginning that scale what comes in. */
+static void add_preprocessing(struct strbuf *out, const struct keras_model *model)
 {
-    for (int i = 0; i < g->node_count; i++) {
-        const struct torch_op_info *info = torch_op_info(g->nodes[i].op);
-        if (python_is_loop(g->nodes[i].op))
-            return true;
-        bool function = !g->nodes[i].module && info->callee;
-        bool helper = function && !strchr(info->callee, '.') && strchr(info->callee, '_') &&
-                      info->kind == TORCH_KIND_FUNCTION;
-        if (function && (helper || strncmp(info->callee, "F.", 2) == 0))
-            return true;
+    struct strbuf layers = STRBUF_INIT;
+    int count = 0;
+    for (int i = 0; i < model->call_count && count < 3; i++) {
+        const struct keras_call *call = model->calls[i];
+        const char *class = call->layer->class_name;
+        bool reads_input = call->input_count > 0;
+        for (int k = 0; k < call->input_count; k++) {
+            const struct keras_call *maker = call->inputs[k]->call;
+            bool scaling = maker && (strcmp(maker->layer->class_name, "Rescaling") == 0 ||
+                                     strcmp(maker->layer->class_name, "Normalization") == 0);
+            reads_input = reads_input &&
+                          (!maker || strcmp(maker->layer->class_name, "InputLayer") == 0 || (count && scaling));
+        }
+        if (!reads_input || (strcmp(class, "Rescaling") != 0 && strcmp(class, "Normalization") != 0))
+            continue;
+        strbuf_add(&layers, count++ ? ", " : "");
+        strbuf_add(&layers, class);
     }
+    if (count)
+        strbuf_addf(
+            out,
+            "\n    Preprocessing is part of the model (%s): it takes the values\n    that the Keras model takes.\n",
+            strbuf_text(&layers));
+    strbuf_release(&layers);
+}
+
+static void add_docstring(struct strbuf *out, struct python_printer *p, const struct structure_class *root,
+                          const struct keras_model *model)
+{
+    const struct torch_graph *g = p->graph;
+    p->class = root;
+    p->variables = json_object();
+    p->held = json_object();
+    p->values = ARENA_ARRAY(p->arena, struct python_value, (size_t)root->value_count + 1);
+    p->broken = p->broken || !p->variables || !p->held || !p->values;
+    if (p->broken)
+        return;
+    python_begin_values(p);
+    python_name_inputs(p);
+    strbuf_add(out, "The Keras model \"");
+    add_plain(out, model->name ? model->name : g->name);
+    strbuf_add(out, "\".\n");
+    add_interface(out, g, "Inputs", g->inputs, g->input_count, p->values);
+    add_interface(out, g, "Outputs", g->outputs, g->output_count, NULL);
+    add_preprocessing(out, model);
+    strbuf_add(out, "    ");
+    json_decref(p->variables);
+    json_decref(p->held);
+}
+
+/* "(batch, 3, 32, 32), (batch, 4)" */
+static void add_shapes(struct strbuf *out, const struct python_printer *p, const struct structure_class *class,
+                       int count, const int *values)
+{
+    for (int i = 0; i < count; i++) {
+        strbuf_add(out, i ? ", " : "");
+        add_dims(out, &p->graph->values[class->values[values ? values[i] : i]].shape, false);
+    }
+}
+
+/* What a nested model is, and what shapes it takes and gives. */
+static void add_scope_docstring(struct strbuf *out, const struct python_printer *p, const struct structure_class *class)
+{
+    struct strbuf shapes = STRBUF_INIT;
+    strbuf_add(out, "The nested model \"");
+    add_plain(out, class->scope->path);
+    strbuf_add(out, "\".");
+    add_shapes(&shapes, p, class, class->input_count, NULL);
+    strbuf_add(&shapes, " -> ");
+    add_shapes(&shapes, p, class, class->output_count, class->outputs);
+    if (shapes.length + PYTHON_INDENT <= PYTHON_WIDTH)
+        strbuf_addf(out, "\n\n    %s\n    ", strbuf_text(&shapes));
+    out->broken = out->broken || shapes.broken;
+    strbuf_release(&shapes);
+}
+
+/* ---- the file ---- */
+
+static void add_loader(struct strbuf *out, const char *name)
+{
+    struct strbuf line = STRBUF_INIT;
+    strbuf_addf(&line, "def load(path: str = \"model.pt\") -> %s:", name);
+    strbuf_add(out, "\n\n");
+    python_add_line(out, 0, strbuf_text(&line));
+    strbuf_release(&line);
+    strbuf_addf(out,
+                "    \"\"\"The model with the weights in `path`, in eval mode.\"\"\"\n"
+                "    model = %s()\n"
+                "    state = torch.load(path, map_location=\"cpu\", weights_only=True)\n"
+                "    model.load_state_dict(state)\n"
+                "    return model.eval()\n",
+                name);
+}
+
+/* Whether "F." stands in the text as a name of its own. */
+static bool uses_functional(const char *text)
+{
+    for (const char *at = text; (at = strstr(at, "F.")); at += 2)
+        if (at > text && !isalnum((unsigned char)at[-1]) && at[-1] != '_' && at[-1] != '.')
+            return true;
     return false;
 }
 
-static void add_head(struct strbuf *out, const struct python_printer *p)
+static void add_head(struct strbuf *out, const struct torch_graph *g, const struct keras_model *model, const char *body)
 {
-    const struct torch_graph *g = p->graph;
-    strbuf_addf(out, "\"\"\"%s, converted from Keras by h5pt. load() gives it with its weights, in eval mode.\n",
-                g->name);
-    add_interface(out, g, "Inputs", g->inputs, g->input_count, p->values);
-    add_interface(out, g, "Outputs", g->outputs, g->output_count, NULL);
-    strbuf_add(out, "\"\"\"\n\nimport torch\nfrom torch import nn\n");
-    if (uses_functional(g))
+    strbuf_addf(out, "\"\"\"%s, converted by h5pt from Keras", g->name);
+    if (model->version_text) {
+        strbuf_add(out, " ");
+        add_plain(out, model->version_text);
+    }
+    strbuf_add(out, ".\"\"\"\n\n");
+    if (strstr(body, "tuple[") || strstr(body, "def train("))
+        strbuf_add(out, "from __future__ import annotations\n\n");
+    strbuf_add(out, "import torch\nfrom torch import nn\n");
+    if (uses_functional(body))
         strbuf_add(out, "from torch.nn import functional as F\n");
-    python_add_helpers(g, out);
 }
 
-/* One line a module, in the order of first use. */
-static void add_constructor(struct strbuf *out, struct python_printer *p)
+/* Keras 2 of its own trains the statistics of a frozen BatchNormalization. */
+static bool freezes_norms(const struct keras_version *version)
 {
-    const struct torch_graph *g = p->graph;
-    json_t *done = json_object();
-    strbuf_add(out, "    def __init__(self) -> None:\n        super().__init__()\n");
-    for (int i = 0; i < g->node_count && done; i++) {
-        const struct torch_node *node = &g->nodes[i];
-        if (!node->module || json_object_get(done, node->module))
-            continue;
-        p->broken = p->broken || json_object_set_new(done, node->module, json_true()) < 0;
-        const char *text = python_constructor(p, node);
-        if (!text)
-            break;
-        if (node->op != TORCH_PARAMETER)
-            strbuf_addf(out, "        self.%s = %s\n", node->module, text);
-        else if (g->parameters[node->parameters[0]].is_buffer)
-            strbuf_addf(out, "        self.register_buffer(\"%s\", %s)\n", node->module, text);
-        else
-            strbuf_addf(out, "        self.%s = nn.Parameter(%s)\n", node->module, text);
+    return version->tf || version->major >= 3;
+}
+
+static void add_model(struct strbuf *out, struct python_printer *p, const struct structure_class *root,
+                      const struct keras_model *model)
+{
+    struct strbuf docstring = STRBUF_INIT, frozen = STRBUF_INIT, train = STRBUF_INIT;
+    add_docstring(&docstring, p, root, model);
+    python_add_frozen(&frozen, p->graph, root);
+    python_add_train(&train, p->graph, root, freezes_norms(&model->version));
+    if (!p->broken)
+        python_add_class(out, p, root, strbuf_text(&docstring), strbuf_text(&frozen), strbuf_text(&train));
+    out->broken = out->broken || docstring.broken || frozen.broken || train.broken;
+    strbuf_release(&docstring);
+    strbuf_release(&frozen);
+    strbuf_release(&train);
+}
+
+int python_write(const struct torch_graph *graph, const struct structure *structure, const struct keras_model *model,
+                 struct strbuf *out, struct h5pt_error *err)
+{
+    struct python_printer p = {.graph = graph, .arena = arena_new()};
+    struct strbuf body = STRBUF_INIT;
+    const struct structure_class *root = structure->classes[structure->class_count - 1];
+    p.broken = !p.arena;
+    python_add_helpers(graph, &body);
+    for (int i = 0; i < structure->class_count - 1 && !p.broken; i++) {
+        const struct structure_class *class = structure->classes[i];
+        struct strbuf docstring = STRBUF_INIT;
+        if (class->scope)
+            add_scope_docstring(&docstring, &p, class);
+        python_add_class(&body, &p, class, class->scope ? strbuf_text(&docstring) : NULL, "", "");
+        strbuf_release(&docstring);
     }
-    p->broken = p->broken || !done;
-    json_decref(done);
-}
-
-static void add_signature(struct strbuf *out, const struct python_printer *p)
-{
-    const struct torch_graph *g = p->graph;
-    strbuf_add(out, "\n    def forward(self");
-    for (int i = 0; i < g->input_count; i++)
-        strbuf_addf(out, ", %s: torch.Tensor", p->values[g->inputs[i].value].text);
-    strbuf_add(out, ") -> ");
-    if (g->output_count == 1) {
-        strbuf_add(out, "torch.Tensor");
-    } else {
-        strbuf_add(out, "tuple[");
-        for (int i = 0; i < g->output_count; i++)
-            strbuf_addf(out, "%storch.Tensor", i ? ", " : "");
-        strbuf_add(out, "]");
-    }
-    strbuf_add(out, ":\n");
-}
-
-/* The left-hand side. Recurrent modules give `sequence, h` or `sequence, (h, c)`. */
-static void add_targets(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
-{
-    const struct python_value *values = &p->values[node->output];
-    strbuf_add(out, values[0].text);
-    if (torch_output_count(node) == 1)
-        return;
-    bool states = false;
-    for (int i = 1; i < torch_output_count(node); i++)
-        states = states || values[i].uses > 0;
-    if (!states)
-        strbuf_add(out, ", _");
-    else if (torch_output_count(node) == 2)
-        strbuf_addf(out, ", %s", values[1].text);
-    else
-        strbuf_addf(out, ", (%s, %s)", values[1].text, values[2].text);
-}
-
-static void add_statement(struct strbuf *out, struct python_printer *p, const struct torch_node *node)
-{
-    struct python_value *value = &p->values[node->output];
-    const char *text = python_expression(p, node);
-    if (!text)
-        return;
-    python_consume(p, node);
-    if (value->inlined) {
-        value->text = text;
-        return;
-    }
-    value->is_operation = false;
-    for (int i = 0; i < torch_output_count(node); i++)
-        p->values[node->output + i].text = python_variable(p, node->output + i);
-    strbuf_add(out, "        ");
-    add_targets(out, p, node);
-    strbuf_addf(out, " = %s\n", text);
-}
-
-static void add_forward(struct strbuf *out, struct python_printer *p)
-{
-    const struct torch_graph *g = p->graph;
-    add_signature(out, p);
-    for (int i = 0; i < g->node_count && !p->broken; i++)
-        add_statement(out, p, &g->nodes[i]);
-    strbuf_add(out, "        return ");
-    for (int i = 0; i < g->output_count; i++) {
-        const char *text = p->values[g->outputs[i].value].text;
-        strbuf_addf(out, "%s%s", i ? ", " : "", text ? text : "None");
-    }
-    strbuf_add(out, "\n");
-}
-
-static void add_loader(struct strbuf *out, const struct torch_graph *g)
-{
-    strbuf_addf(out,
-                "\n\ndef load(path: str = \"model.pt\") -> %s:\n"
-                "    \"\"\"The model with the weights in `path`, in eval mode.\"\"\"\n"
-                "    model = %s()\n"
-                "    model.load_state_dict(torch.load(path, map_location=\"cpu\", weights_only=True))\n"
-                "    return model.eval()\n",
-                g->name, g->name);
-}
-
-/* A printer with its names of the inputs; to be released also on failure. */
-static void printer_init(struct python_printer *p, const struct torch_graph *graph, struct arena *arena)
-{
-    *p = (struct python_printer){.graph = graph, .arena = arena, .variables = json_object()};
-    if (arena)
-        p->values = ARENA_ARRAY(arena, struct python_value, (size_t)graph->value_count + 1);
-    p->broken = !arena || !p->variables || !p->values;
-    if (!p->broken) {
-        python_plan_inlining(p);
-        python_name_inputs(p);
-    }
-}
-
-int python_write(const struct torch_graph *graph, struct strbuf *out, struct h5pt_error *err)
-{
-    struct python_printer p;
-    struct arena *arena = arena_new();
-    printer_init(&p, graph, arena);
-    if (!p.broken) {
-        add_head(out, &p);
-        strbuf_addf(out, "\n\nclass %s(nn.Module):\n", graph->name);
-        add_constructor(out, &p);
-        add_forward(out, &p);
-        add_loader(out, graph);
-    }
-    bool ok = !p.broken && strbuf_ok(out);
-    json_decref(p.variables);
-    arena_free(arena);
+    if (!p.broken)
+        add_model(&body, &p, root, model);
+    add_loader(&body, graph->name);
+    add_head(out, graph, model, strbuf_text(&body));
+    strbuf_add(out, strbuf_text(&body));
+    bool ok = !p.broken && strbuf_ok(&body) && strbuf_ok(out);
+    strbuf_release(&body);
+    arena_free(p.arena);
+    if (ok && p.unprintable)
+        return h5pt_fail(err, H5PT_INTERNAL, "model.py",
+                         "A variable of model.py would hold another value than is read from it");
     return ok ? 0 : h5pt_fail_memory(err);
-}
-
-int python_input_names(const struct torch_graph *graph, struct arena *arena, const char **ret, struct h5pt_error *err)
-{
-    struct python_printer p;
-    printer_init(&p, graph, arena);
-    for (int i = 0; i < graph->input_count && !p.broken; i++)
-        ret[i] = p.values[graph->inputs[i].value].text;
-    json_decref(p.variables);
-    return p.broken ? h5pt_fail_memory(err) : 0;
 }

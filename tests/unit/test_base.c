@@ -137,9 +137,9 @@ static void doubles_are_as_python_writes_them(void **state)
     check_double(1e22, "1e+22");
     check_double(5e-324, "5e-324");
     check_double(1.7976931348623157e308, "1.7976931348623157e+308");
-    check_double((double)INFINITY, "float('inf')");
-    check_double(-(double)INFINITY, "float('-inf')");
-    check_double((double)NAN, "float('nan')");
+    check_double((double)INFINITY, "float(\"inf\")");
+    check_double(-(double)INFINITY, "float(\"-inf\")");
+    check_double((double)NAN, "float(\"nan\")");
 }
 
 static void doubles_read_back_the_same(void **state)

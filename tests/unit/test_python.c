@@ -3,13 +3,16 @@
 #include "model_files.h"
 
 #include "write/python.h"
+#include "write/python_format.h"
 
 static void write_python(const char *file, struct strbuf *ret)
 {
     struct reading r;
     struct h5pt_error err = H5PT_ERROR_INIT;
+    struct structure structure;
     reading_lower(&r, file);
-    assert_int_equal(python_write(&r.graph, ret, &err), 0);
+    assert_int_equal(structure_find(&r.graph, &structure, &err), 0);
+    assert_int_equal(python_write(&r.graph, &structure, &r.model, ret, &err), 0);
     reading_close(&r);
 }
 
@@ -26,10 +29,10 @@ static void expect_python(const char *file, const char *expected)
                                                        "    \"\"\"The model with the weights in `path`, in eval "      \
                                                        "mode.\"\"\"\n"                                                 \
                                                        "    model = " class "()\n"                                     \
-                                                                            "    "                                     \
-                                                                            "model.load_state_dict(torch.load(path, "  \
+                                                                            "    state = torch.load(path, "            \
                                                                             "map_location=\"cpu\", "                   \
-                                                                            "weights_only=True))\n"                    \
+                                                                            "weights_only=True)\n"                     \
+                                                                            "    model.load_state_dict(state)\n"       \
                                                                             "    return model.eval()\n"
 
 static void a_cnn_reads_as_written_by_hand(void **state)
@@ -53,20 +56,22 @@ static void a_cnn_reads_as_written_by_hand(void **state)
         {"bn", "bn/gamma:0", 1, {8}, NULL}, {"bn", "bn/beta:0", 1, {8}, NULL}, {"bn", "bn/moving_mean:0", 1, {8}, NULL},
         {"bn", "bn/moving_variance:0", 1, {8}, NULL}, {"fc", "fc/kernel:0", 2, {1568, 10}, NULL},
         {"fc", "fc/bias:0", 1, {10}, NULL});
-    expect_python("cnn", "\"\"\"Digits, converted from Keras by h5pt. load() gives it with its weights, in eval mode.\n"
-                         "\n"
-                         "Inputs:\n"
-                         "    x: float32 (batch, 1, 28, 28); in Keras (batch, 28, 28, 1)\n"
-                         "\n"
-                         "Outputs:\n"
-                         "    fc: float32 (batch, 10)\n"
-                         "\"\"\"\n"
+    expect_python("cnn", "\"\"\"Digits, converted by h5pt from Keras 2.15.0.\"\"\"\n"
                          "\n"
                          "import torch\n"
                          "from torch import nn\n"
                          "from torch.nn import functional as F\n"
                          "\n\n"
                          "class Digits(nn.Module):\n"
+                         "    \"\"\"The Keras model \"digits\".\n"
+                         "\n"
+                         "    Inputs:\n"
+                         "        x: float32 (batch, 1, 28, 28), NCHW; in Keras (batch, 28, 28, 1)\n"
+                         "\n"
+                         "    Outputs:\n"
+                         "        fc: float32 (batch, 10)\n"
+                         "    \"\"\"\n"
+                         "\n"
                          "    def __init__(self) -> None:\n"
                          "        super().__init__()\n"
                          "        self.conv = nn.Conv2d(1, 8, 3, padding=1)\n"
@@ -81,8 +86,7 @@ static void a_cnn_reads_as_written_by_hand(void **state)
                          "        x = self.pool(x)\n"
                          "        x = torch.flatten(x, 1)\n"
                          "        x = self.dropout(x)\n"
-                         "        x = F.softmax(self.fc(x), dim=1)\n"
-                         "        return x\n" LOADER("Digits"));
+                         "        return F.softmax(self.fc(x), dim=1)\n" LOADER("Digits"));
 }
 
 /* Several inputs and outputs; a value used twice is named after its layer, a chain runs through x. */
@@ -113,35 +117,39 @@ static void branches_have_names(void **state)
                                                                                                               "]"),
             REF("left", "0", "0") "," REF("right", "0", "0"), REF("product", "0", "0") "," REF("sum", "0", "0")),
         DENSE_WEIGHTS("shared", 4, 4));
-    expect_python(
-        "branches",
-        "\"\"\"Model, converted from Keras by h5pt. load() gives it with its weights, in eval mode.\n"
-        "\n"
-        "Inputs:\n"
-        "    left: float32 (batch, 4)\n"
-        "    right: float32 (batch, 4)\n"
-        "\n"
-        "Outputs:\n"
-        "    product: float32 (batch, 4)\n"
-        "    sum: float32 (batch, 4)\n"
-        "\"\"\"\n"
-        "\n"
-        "import torch\n"
-        "from torch import nn\n"
-        "\n\n"
-        "class Model(nn.Module):\n"
-        "    def __init__(self) -> None:\n"
-        "        super().__init__()\n"
-        "        self.shared = nn.Linear(4, 4)\n"
-        "        self.act = nn.Tanh()\n"
-        "\n"
-        "    def forward(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:\n"
-        "        x = self.shared(left)\n"
-        "        shared = self.shared(right)\n"
-        "        sum = x + shared\n"
-        "        x = self.act(sum)\n"
-        "        x = x * sum\n"
-        "        return x, sum\n" LOADER("Model"));
+    expect_python("branches", "\"\"\"Model, converted by h5pt from Keras 2.15.0.\"\"\"\n"
+                              "\n"
+                              "from __future__ import annotations\n"
+                              "\n"
+                              "import torch\n"
+                              "from torch import nn\n"
+                              "\n\n"
+                              "class Model(nn.Module):\n"
+                              "    \"\"\"The Keras model \"model_1\".\n"
+                              "\n"
+                              "    Inputs:\n"
+                              "        left: float32 (batch, 4)\n"
+                              "        right: float32 (batch, 4)\n"
+                              "\n"
+                              "    Outputs:\n"
+                              "        product: float32 (batch, 4)\n"
+                              "        sum: float32 (batch, 4)\n"
+                              "    \"\"\"\n"
+                              "\n"
+                              "    def __init__(self) -> None:\n"
+                              "        super().__init__()\n"
+                              "        self.shared = nn.Linear(4, 4)\n"
+                              "        self.act = nn.Tanh()\n"
+                              "\n"
+                              "    def forward(\n"
+                              "        self, left: torch.Tensor, right: torch.Tensor\n"
+                              "    ) -> tuple[torch.Tensor, torch.Tensor]:\n"
+                              "        x = self.shared(left)\n"
+                              "        y = self.shared(right)\n"
+                              "        sum = x + y\n"
+                              "        x = self.act(sum)\n"
+                              "        x = x * sum\n"
+                              "        return x, sum\n" LOADER("Model"));
 }
 
 /* Sizes that are free are read when forward runs; a helper is there when it is needed. */
@@ -156,7 +164,7 @@ static void free_sizes_are_read_at_run_time(void **state)
                 {"x", "w", 1, {1}, NULL});
     write_python("free", &text);
     assert_non_null(strstr(strbuf_text(&text), "\ndef pad_same("));
-    assert_non_null(strstr(strbuf_text(&text), "self.pool(pad_same(x, 3, 2, value=float('-inf')))\n"));
+    assert_non_null(strstr(strbuf_text(&text), "self.pool(pad_same(x, 3, 2, value=float(\"-inf\")))\n"));
     assert_non_null(strstr(strbuf_text(&text), ".reshape(x.shape[0], -1, 2)\n"));
     strbuf_release(&text);
 }
@@ -172,7 +180,7 @@ static void variables_do_not_hide_what_forward_needs(void **state)
                            REF("a", "0", "0"), REF("pool", "0", "0") "," REF("float", "0", "0")),
                 {"x", "w", 1, {1}, NULL});
     write_python("float", &text);
-    assert_non_null(strstr(strbuf_text(&text), "float('-inf')"));
+    assert_non_null(strstr(strbuf_text(&text), "float(\"-inf\")"));
     assert_non_null(strstr(strbuf_text(&text), "float_2 = "));
     assert_null(strstr(strbuf_text(&text), "        float = "));
     strbuf_release(&text);
@@ -209,20 +217,20 @@ static void names_cannot_break_out(void **state)
                 {"d\"\"\"\nimport os\r\n\\\t\001(#", "bias:0", 1, {4}, NULL});
     strbuf_release(&config);
     write_python("evil", &text);
-    assert_int_equal(count(strbuf_text(&text), "\"\"\""), 4);
+    assert_int_equal(count(strbuf_text(&text), "\"\"\""), 6);
     assert_int_equal(count(strbuf_text(&text), "\nimport "), 1);
     assert_int_equal(count(strbuf_text(&text), "\\"), 0);
     assert_int_equal(
         count(strbuf_text(&text), "\r") + count(strbuf_text(&text), "\t") + count(strbuf_text(&text), "\001"), 0);
-    const char *code = strstr(strbuf_text(&text), "\nclass ");
+    const char *code = strstr(strbuf_text(&text), "    def __init__(");
     assert_non_null(code);
     assert_null(strchr(code, '#'));
     assert_non_null(strstr(code, "self.d____import_os_______("));
     strbuf_release(&text);
 }
 
-/* Whatever its length, a name stays whole: half a character would make the file unreadable for Python. */
-static void long_names_stay_whole(void **state)
+/* A long name is cut short, but not within a character: half of one would make the file unreadable for Python. */
+static void characters_stay_whole(void **state)
 {
     (void)state;
     char name[700];
@@ -237,10 +245,67 @@ static void long_names_stay_whole(void **state)
     write_model("long", "2.15.0", strbuf_text(&config), 0, NULL);
     strbuf_release(&config);
     write_python("long", &text);
-    strbuf_addf(&config, "    %s: float32 (batch, 4)\n", name);
+    strbuf_addf(&config, "        %.48s...: float32 (batch, 4)\n", name);
     assert_non_null(strstr(strbuf_text(&text), strbuf_text(&config)));
     strbuf_release(&config);
     strbuf_release(&text);
+}
+
+static void expect_lines(int depth, const char *text, const char *expected)
+{
+    struct strbuf out = STRBUF_INIT;
+    python_add_line(&out, depth, text);
+    assert_string_equal(strbuf_text(&out), expected);
+    strbuf_release(&out);
+}
+
+/* As black lays them out. */
+static void long_lines_are_broken(void **state)
+{
+    (void)state;
+    expect_lines(1, "x = a", "    x = a\n");
+    expect_lines(2, "self.a_rather_long_name_for_a_module = nn.Conv2d(in_channels, out_channels, 3, padding=1)",
+                 "        self.a_rather_long_name_for_a_module = nn.Conv2d(\n"
+                 "            in_channels, out_channels, 3, padding=1\n"
+                 "        )\n");
+    expect_lines(2,
+                 "x = self.a_rather_long_name(the_first_of_its_arguments, the_second_of_its_arguments, "
+                 "the_third_of_its_arguments)",
+                 "        x = self.a_rather_long_name(\n"
+                 "            the_first_of_its_arguments,\n"
+                 "            the_second_of_its_arguments,\n"
+                 "            the_third_of_its_arguments,\n"
+                 "        )\n");
+    expect_lines(
+        2, "x = torch.cat((the_first_of_three_tensors, the_second_of_three_tensors, the_third_of_three_tensors), 1)",
+        "        x = torch.cat(\n"
+        "            (\n"
+        "                the_first_of_three_tensors,\n"
+        "                the_second_of_three_tensors,\n"
+        "                the_third_of_three_tensors,\n"
+        "            ),\n"
+        "            1,\n"
+        "        )\n");
+    expect_lines(
+        2, "return the_first_of_two_rather_long_names_of_tensors + the_second_of_two_rather_long_names_of_tensors",
+        "        return (\n"
+        "            the_first_of_two_rather_long_names_of_tensors\n"
+        "            + the_second_of_two_rather_long_names_of_tensors\n"
+        "        )\n");
+    expect_lines(2, "return the_first_of_three_tensors, the_second_of_three_tensors, the_third_of_three_tensors",
+                 "        return (\n"
+                 "            the_first_of_three_tensors,\n"
+                 "            the_second_of_three_tensors,\n"
+                 "            the_third_of_three_tensors,\n"
+                 "        )\n");
+    expect_lines(1, "def forward(self, the_first_input: torch.Tensor, the_second_input: torch.Tensor) -> torch.Tensor:",
+                 "    def forward(\n"
+                 "        self, the_first_input: torch.Tensor, the_second_input: torch.Tensor\n"
+                 "    ) -> torch.Tensor:\n");
+    expect_lines(2, "self.a_name_that_is_so_long_that_the_constructor_does_not_fit_behind_it = nn.ReLU()",
+                 "        self.a_name_that_is_so_long_that_the_constructor_does_not_fit_behind_it = (\n"
+                 "            nn.ReLU()\n"
+                 "        )\n");
 }
 
 int main(void)
@@ -248,7 +313,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cnn_reads_as_written_by_hand),  cmocka_unit_test(branches_have_names),
         cmocka_unit_test(free_sizes_are_read_at_run_time), cmocka_unit_test(variables_do_not_hide_what_forward_needs),
-        cmocka_unit_test(names_cannot_break_out),          cmocka_unit_test(long_names_stay_whole),
+        cmocka_unit_test(names_cannot_break_out),          cmocka_unit_test(characters_stay_whole),
+        cmocka_unit_test(long_lines_are_broken),
     };
     return cmocka_run_group_tests(tests, begin_files, end_files);
 }
