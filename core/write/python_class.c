@@ -246,7 +246,8 @@ static void add_slot(struct strbuf *out, struct python_printer *p, int index, in
     value->inlined = false;
     struct strbuf line = STRBUF_INIT;
     bool result = is_result(p, index);
-    strbuf_addf(&line, "%s = %s", result ? "return" : python_result_name(p, index), text);
+    /* The variable may get a number behind its name. */
+    strbuf_addf(&line, result ? "%s %s" : "%s_99 = %s", result ? "return" : python_result_name(p, index), text);
     if (!python_line_fits(depth, strbuf_text(&line))) {
         spell_out_operands(out, p, index, depth);
         text = python_expression(p, index);

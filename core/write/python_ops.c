@@ -356,8 +356,25 @@ static bool is_operator(const struct torch_node *node)
            (info->kind == TORCH_KIND_SPECIAL && info->callee && strlen(info->callee) <= 2);
 }
 
-static void add_operation(struct strbuf *out, const struct python_printer *p, const char *operator)
+/* The function for a comparison, or NULL: x != x looks like a mistake where torch.ne(x, x) asks for NaN. */
+static const char *comparison(const char *operator)
 {
+    static const char *const names[][2] = {{"==", "torch.eq"}, {"!=", "torch.ne"}, {"<", "torch.lt"},
+                                           {"<=", "torch.le"}, {">", "torch.gt"},  {">=", "torch.ge"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i][0], operator) == 0)
+            return names[i][1];
+    return NULL;
+}
+
+static void add_operation(struct strbuf *out, struct python_printer *p, const char *operator)
+{
+    const int *inputs = p->class->slots[p->slot].inputs;
+    if (inputs[0] == inputs[1] && comparison(operator)) {
+        strbuf_addf(out, "%s(%s, %s)", comparison(operator), operand(p, 0), operand(p, 1));
+        p->values[p->class->slots[p->slot].output].is_operation = false;
+        return;
+    }
     struct strbuf a = STRBUF_INIT, b = STRBUF_INIT;
     add_operand(&a, p, 0);
     add_operand(&b, p, 1);
@@ -367,7 +384,7 @@ static void add_operation(struct strbuf *out, const struct python_printer *p, co
     strbuf_release(&b);
 }
 
-static void add_call(struct strbuf *out, const struct python_printer *p, const struct torch_node *node)
+static void add_call(struct strbuf *out, struct python_printer *p, const struct torch_node *node)
 {
     const struct torch_op_info *info = torch_op_info(node->op);
     switch (info->kind) {
