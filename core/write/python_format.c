@@ -254,11 +254,17 @@ static void split_statement(struct strbuf *out, int depth, struct span s, const 
     if (definition ? first_brackets(s, &b) : last_brackets(s, s.length, &b)) {
         int count = 0;
         enum priority priority = start ? highest(value, &count) : PRIORITY_NONE;
-        bool ends_in_bracket = b.close + 1 == s.length;
-        bool broken = b.open >= start && fits(depth, (struct span){s.text, b.open + 1}, 0);
-        if (broken && (priority == PRIORITY_NONE || (count == 1 && ends_in_bracket && s.text[b.close] == ')'))) {
-            split_brackets(out, depth, s, end, b);
-            return;
+        bool ends_in_bracket = b.close + 1 == s.length && s.text[b.close] == ')';
+        bool plain = priority == PRIORITY_NONE || (count == 1 && ends_in_bracket);
+        /* The last brackets whose head fits; what is behind them must fit as well. */
+        struct brackets at = b;
+        for (bool more = plain && !definition; more; more = last_brackets(s, at.open, &at)) {
+            if (at.open < start || !fits(depth, (struct span){s.text + at.close, s.length - at.close}, strlen(end)))
+                break;
+            if (fits(depth, (struct span){s.text, at.open + 1}, 0)) {
+                split_brackets(out, depth, s, end, at);
+                return;
+            }
         }
         if (!start || (priority == PRIORITY_NONE && !fits(depth + 1, value, 0))) {
             split_brackets(out, depth, s, end, b);

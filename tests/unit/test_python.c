@@ -298,6 +298,12 @@ static void long_lines_are_broken(void **state)
                  "            the_second_of_three_tensors,\n"
                  "            the_third_of_three_tensors,\n"
                  "        )\n");
+    expect_lines(
+        2,
+        "self.a_recurrent_module = LSTMLoop(3, 2, recurrent_activation=hard_sigmoid, reverse=True).to(torch.float16)",
+        "        self.a_recurrent_module = LSTMLoop(\n"
+        "            3, 2, recurrent_activation=hard_sigmoid, reverse=True\n"
+        "        ).to(torch.float16)\n");
     expect_lines(1, "def forward(self, the_first_input: torch.Tensor, the_second_input: torch.Tensor) -> torch.Tensor:",
                  "    def forward(\n"
                  "        self, the_first_input: torch.Tensor, the_second_input: torch.Tensor\n"
