@@ -62,6 +62,27 @@ static void add_units(struct groups *groups, const struct body *body, const stru
     }
 }
 
+/* Branches: all that happens one after the other between two values that are used several times. */
+static void add_branches(struct groups *groups, const struct body *body, const struct ranges *ranges)
+{
+    enum { SHORTEST = 4, LONGEST = 24 };
+    struct search *s = groups->s;
+    for (int first = 0, end; first < body->count && !s->broken; first = end) {
+        bool weighted = false, norm = false;
+        struct piece piece;
+        end = first;
+        do {
+            const struct torch_node *node = body->items[end].node;
+            weighted = weighted || (node && node->module && is_weighted(node->op));
+            norm = norm || (node && is_norm(node->op));
+            end++;
+        } while (follows(s, body, end));
+        if (weighted && norm && end - first >= SHORTEST && end - first <= LONGEST && !cuts(ranges, first, end) &&
+            piece_find(s, body, first, end - first, 1, 1, &piece) && piece_exclusive(s, body, &piece))
+            groups_add(groups, body, &piece, NULL);
+    }
+}
+
 /* ---- segments ---- */
 
 /* Values that pass everything by (a mask, what an encoder made) do not count: those that are used over more than half of the
@@ -231,6 +252,8 @@ static bool find_class(struct search *s, struct body *body, const struct ranges 
     groups_init(s, &groups);
     if (!s->broken)
         add_units(&groups, body, ranges);
+    if (!s->broken)
+        add_branches(&groups, body, ranges);
     if (!s->broken && body->count <= MAX_ITEMS)
         add_segments(&groups, body, ranges);
     int classes = s->broken ? 0 : groups_replace(&groups, body, 1);
