@@ -122,8 +122,8 @@ static struct structure_class *class_listed(struct search *s, struct structure_c
             s->broken = true;
             return NULL;
         }
-        if (s->class_count)
-            memcpy(fresh, s->classes, (size_t)s->class_count * sizeof *fresh);
+        for (int i = 0; i < s->class_count; i++)
+            fresh[i] = s->classes[i];
         s->classes = fresh;
         s->class_capacity = wanted;
     }
@@ -152,8 +152,8 @@ static void add_block(struct search *s, struct structure_class *class, struct st
             s->broken = true;
             return;
         }
-        if (n)
-            memcpy(fresh, class->blocks, (size_t)n * sizeof *fresh);
+        for (int i = 0; i < n; i++)
+            fresh[i] = class->blocks[i];
         class->blocks = fresh;
     }
     class->blocks[class->block_count++] = block;

@@ -242,8 +242,8 @@ static bool weighted(const struct torch_node *node)
 /* The last layer of a block, when its author named it. */
 static const char *result_name(struct search *s, const struct structure_block *block)
 {
-    const struct structure_item *item = &block->items[block->class->slot_count - 1];
-    const struct torch_node *node = item->node;
+    int last = block->class->slot_count - 1;
+    const struct torch_node *node = last < 0 ? NULL : block->items[last].node;
     if (!node || !node->call || node->call->layer->operation || layer_has_default_name(node->call->layer))
         return NULL;
     return body_relative_name(s, s->graph->values[node->output].hint, node->call->scope);
@@ -283,9 +283,9 @@ static const char *label_of(struct search *s, const struct structure_block *bloc
         count += candidate;
         main = candidate ? i : main;
     }
-    const struct structure_item *item = count == 1 ? &block->items[main] : NULL;
-    if (item && item->node && item->node->call)
-        return body_relative_name(s, item->node->module, item->node->call->scope);
+    const struct torch_node *node = count == 1 ? block->items[main].node : NULL;
+    if (node && node->call)
+        return body_relative_name(s, node->module, node->call->scope);
     const char *shared = shared_beginning(s, block);
     return shared ? shared : result_name(s, block);
 }

@@ -58,7 +58,10 @@ const char *name_camel_case(struct search *s, const char *text)
             up = true;
             continue;
         }
-        *to++ = up ? (char)toupper((unsigned char)*c) : *c;
+        *to = *c;
+        if (up)
+            *to = (char)toupper((unsigned char)*c);
+        to++;
         up = false;
     }
     return name;

@@ -72,18 +72,13 @@ static bool find_piece(struct search *s, const struct body *all, const struct ex
            piece_find(s, all, e->first, e->count, SCOPE_MAX_INPUTS, SCOPE_MAX_OUTPUTS, ret) && ret->has_module;
 }
 
-struct tally {
-    struct search *s;
-    int *inside; /* per module */
-    int sign;
-};
-
-static void tally(struct tally *t, const struct body *all, const struct extent *e, int sign)
+/* Adds `sign` for each use of a module in the call. */
+static void tally(const struct search *s, const struct body *all, const struct extent *e, int sign, int *inside)
 {
     for (int i = e->first; i <= e->last; i++) {
-        int module = t->s->module_of[all->items[i].node - t->s->graph->nodes];
+        int module = s->module_of[all->items[i].node - s->graph->nodes];
         if (module >= 0)
-            t->inside[module] += sign;
+            inside[module] += sign;
     }
 }
 
@@ -92,12 +87,11 @@ static void accept(struct search *s, const struct body *all, struct extents *ext
                    int *inside)
 {
     struct extent *first = &extents->items[calls[0]];
-    struct tally t = {.s = s, .inside = inside};
     bool ok = true;
     for (int i = 0; i < count; i++) {
         struct extent *e = &extents->items[calls[i]];
         ok = ok && find_piece(s, all, e, &e->piece) && (i == 0 || same_call(s, all, &first->piece, &e->piece));
-        tally(&t, all, e, 1);
+        tally(s, all, e, 1, inside);
     }
     for (int i = first->first; ok && i <= first->last; i++) {
         int module = s->module_of[all->items[i].node - s->graph->nodes];
@@ -106,7 +100,7 @@ static void accept(struct search *s, const struct body *all, struct extents *ext
     for (int i = 0; i < count; i++) {
         extents->items[calls[i]].accepted = ok;
         extents->items[calls[i]].original = first;
-        tally(&t, all, &extents->items[calls[i]], -1);
+        tally(s, all, &extents->items[calls[i]], -1, inside);
     }
 }
 

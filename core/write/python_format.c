@@ -200,7 +200,9 @@ static bool first_brackets(struct span s, struct brackets *ret)
 /* A tuple or list, where a call or subscript has a name before its bracket. */
 static bool is_display(struct span s, size_t open)
 {
-    char before = open ? s.text[open - 1] : ' ';
+    char before = ' ';
+    if (open)
+        before = s.text[open - 1];
     return !isalnum((unsigned char)before) && before != '_' && !closes(before);
 }
 
