@@ -59,7 +59,11 @@ static const char convert_help
          "      --architecture FILE model.to_json() of a file that holds weights only\n"
          "      --weights-only      no model: model.pt gets the tensors as stored, under their Keras names\n"
          "      --backend NAME      tensorflow or theano: what computed a model of Keras 1, whose file does not say\n"
-         "      --formats LIST      of pt,py,pt2,svg (default: pt,py)\n"
+         "      --formats LIST      with commas between, of"
+#define FORMAT(id, name, file, media_type, is_default) " " name
+#include "formats.def"
+#undef FORMAT
+         " (default: pt,py)\n"
          "      --layout NAME       torch: feature maps have the channels first (default); keras: inputs and outputs "
          "as in Keras\n"
          "      --dtype NAME        float32, float16 or bfloat16 for weights, inputs and outputs; keep: as in the file "
@@ -95,10 +99,11 @@ static int parse_dump(const char *text, struct convert_request *request)
 static int parse(int argc, char **argv, bool writes, struct arguments *ret)
 {
     struct h5pt_error err = H5PT_ERROR_INIT;
-    int option;
+    int option, index = 0;
     optind = 1;
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "ho:", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "ho:", long_options, &index)) != -1) {
+        int status = 0;
         switch (option) {
         case 'o': ret->output = optarg; break;
         case 'h': ret->help = true; break;
@@ -106,32 +111,19 @@ static int parse(int argc, char **argv, bool writes, struct arguments *ret)
         case OPTION_REFERENCE: ret->reference = optarg; break;
         case OPTION_ARCHITECTURE: ret->architecture = optarg; break;
         case OPTION_WEIGHTS_ONLY: ret->request.weights_only = true; break;
-        case OPTION_BACKEND:
-            if (convert_parse_backend(optarg, &ret->request.backend, &err) < 0)
-                return cli_usage(argv[0], "--backend: %s", err.message);
-            break;
-        case OPTION_FORMATS:
-            if (convert_parse_formats(optarg, &ret->request.formats, &err) < 0)
-                return cli_usage(argv[0], "--formats: %s", err.message);
-            break;
-        case OPTION_PARITY:
-            if (convert_parse_parity(optarg, &ret->request.parity, &err) < 0)
-                return cli_usage(argv[0], "--parity: %s", err.message);
-            break;
-        case OPTION_LAYOUT:
-            if (convert_parse_layout(optarg, &ret->request.layout, &err) < 0)
-                return cli_usage(argv[0], "--layout: %s", err.message);
-            break;
-        case OPTION_DTYPE:
-            if (convert_parse_dtype(optarg, &ret->request.dtype, &err) < 0)
-                return cli_usage(argv[0], "--dtype: %s", err.message);
-            break;
+        case OPTION_BACKEND: status = convert_parse_backend(optarg, &ret->request.backend, &err); break;
+        case OPTION_FORMATS: status = convert_parse_formats(optarg, &ret->request.formats, &err); break;
+        case OPTION_PARITY: status = convert_parse_parity(optarg, &ret->request.parity, &err); break;
+        case OPTION_LAYOUT: status = convert_parse_layout(optarg, &ret->request.layout, &err); break;
+        case OPTION_DTYPE: status = convert_parse_dtype(optarg, &ret->request.dtype, &err); break;
         case OPTION_DUMP:
             if (parse_dump(optarg, &ret->request) < 0)
                 return cli_usage(argv[0], "--dump takes keras, torch or both");
             break;
         default: return cli_usage(argv[0], "\"%s\" is not known or lacks its value", argv[optind - 1]);
         }
+        if (status < 0)
+            return cli_usage(argv[0], "--%s: %s", long_options[index].name, err.message);
     }
     if (ret->help)
         return 0;

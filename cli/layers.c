@@ -7,16 +7,6 @@
 #include "cli/layers_page.h"
 #include "convert.h"
 
-static void print_words(const json_t *list)
-{
-    size_t i;
-    const json_t *word;
-    json_array_foreach(list, i, word)
-    {
-        (void)printf("%s%s", i ? " " : "", json_string_value(word));
-    }
-}
-
 static void print_table(const json_t *capabilities)
 {
     size_t i;
@@ -24,10 +14,10 @@ static void print_table(const json_t *capabilities)
     json_array_foreach(json_object_get(capabilities, "layers"), i, row)
     {
         (void)printf("%-24s Keras ", json_string_value(json_object_get(row, "class")));
-        print_words(json_object_get(row, "versions"));
+        layers_print_texts(json_object_get(row, "versions"), " ");
         if (json_array_size(json_object_get(row, "aliases"))) {
             (void)printf("   also ");
-            print_words(json_object_get(row, "aliases"));
+            layers_print_texts(json_object_get(row, "aliases"), " ");
         }
         (void)printf("\n");
     }

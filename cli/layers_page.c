@@ -38,13 +38,13 @@ static void print_names(const json_t *names, const char *before)
     }
 }
 
-static void print_texts(const json_t *texts)
+void layers_print_texts(const json_t *texts, const char *between)
 {
     size_t i;
     const json_t *text;
     json_array_foreach(texts, i, text)
     {
-        (void)printf("%s%s", i ? "; " : "", json_string_value(text));
+        (void)printf("%s%s", i ? between : "", json_string_value(text));
     }
 }
 
@@ -79,7 +79,7 @@ static void print_layers(const json_t *layers)
         (void)printf(" | ");
         print_names(json_object_get(row, "torch"), "");
         (void)printf(" | ");
-        print_texts(json_object_get(row, "limits"));
+        layers_print_texts(json_object_get(row, "limits"), "; ");
         (void)printf(" |\n");
     }
 }
@@ -115,7 +115,7 @@ static void print_operations(const json_t *operations)
         (void)printf(" | ");
         print_names(json_object_get(row, "torch"), "");
         (void)printf(" | ");
-        print_texts(json_object_get(row, "limits"));
+        layers_print_texts(json_object_get(row, "limits"), "; ");
         (void)printf(" |\n");
     }
 }

@@ -115,8 +115,7 @@ static int lower_masked_softmax(struct lowering *l, const struct keras_call *cal
     x = activation_lower(l, call, a, x, lower_module(l, call, NULL));
     if (a->zeroes_masked)
         x = lower_where_number(l, call, kept, x, 0);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 static int activation_lower_layer(struct lowering *l, const struct keras_call *call)
@@ -127,8 +126,7 @@ static int activation_lower_layer(struct lowering *l, const struct keras_call *c
         return lower_masked_softmax(l, call, mask);
     struct lowered x = a->kind == ACTIVATION_GLU ? lower_input_keras(l, call, 0) : lower_input(l, call, 0);
     x = activation_lower(l, call, a, x, lower_module(l, call, NULL));
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler activation_handler = {
@@ -245,8 +243,7 @@ static int prelu_lower(struct lowering *l, const struct keras_call *call)
             x = lower_input_keras(l, call, 0);
         x = prelu_compose(l, call, x);
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler prelu_handler = {

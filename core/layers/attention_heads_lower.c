@@ -17,30 +17,7 @@ static struct lowered lower_linear(struct lowering *l, const struct keras_call *
         *(i < in_axes ? &in : &out) *= shape->dims[i];
     const char *module = lower_module(l, call, name);
     struct rearrangement weight = rearrange_axes(&(struct shape){.rank = 2, .dims = {in, out}}, (const int[]){1, 0});
-    bool has_bias = lower_weight(call, bias) != NULL;
-    int parameters[2] = {lower_parameter(l, call, module, "weight", kernel, &weight), -1};
-    if (has_bias) {
-        struct rearrangement flat = rearrange_as_is(&(struct shape){.rank = 1, .dims = {out}});
-        parameters[1] = lower_parameter(l, call, module, "bias", bias, &flat);
-    }
-    struct torch_attr attrs[] = {attr_int("in_features", in), attr_int("out_features", out),
-                                 attr_bool("bias", has_bias)};
-    struct shape result = lower_shape(l, x.id);
-    if (x.id < 0)
-        return x;
-    result.dims[result.rank - 1] = out;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_LINEAR,
-                                          .module = module,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .parameter_count = has_bias ? 2 : 1,
-                                          .parameters = parameters,
-                                          .attr_count = 3,
-                                          .attrs = attrs,
-                                          .shape = result,
-                                          .dtype = DTYPE_F32});
-    return x;
+    return lower_linear_module(l, call, module, x, kernel, &weight, lower_weight(call, bias) ? bias : NULL);
 }
 
 /* x with `count` axes from `axis` on as one. */

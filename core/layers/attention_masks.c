@@ -149,14 +149,8 @@ static struct lowered lower_band(struct lowering *l, const struct keras_call *ca
     if (masks->causal || masks->window)
         attrs[count++] = attr_int("after", masks->causal ? 0 : masks->window - 1);
     return (struct lowered){
-        .id = lower_node(l, call,
-                         &(struct node_spec){.op = TORCH_BAND_MASK,
-                                             .input_count = 2,
-                                             .inputs = (const int[]){o->steps_of_query.id, o->steps_of_key.id},
-                                             .attr_count = count,
-                                             .attrs = attrs,
-                                             .shape = {.rank = 2, .dims = {q.dims[1], k.dims[1]}},
-                                             .dtype = DTYPE_BOOL}),
+        .id = lower_function2(l, call, TORCH_BAND_MASK, o->steps_of_query.id, o->steps_of_key.id, count, attrs,
+                              (struct shape){.rank = 2, .dims = {q.dims[1], k.dims[1]}}, DTYPE_BOOL),
         .layout = layout_keras(2)};
 }
 
@@ -191,12 +185,7 @@ static struct lowered lower_matmul(struct lowering *l, const struct keras_call *
     if (x.id < 0 || y.id < 0)
         return (struct lowered){.id = -1};
     shape.dims[shape.rank - 1] = other.dims[other.rank - 1];
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_MATMUL,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){x.id, y.id},
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function2(l, call, TORCH_MATMUL, x.id, y.id, 0, NULL, shape, DTYPE_F32);
     return x;
 }
 

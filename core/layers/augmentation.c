@@ -43,8 +43,7 @@ static int augmentation_lower(struct lowering *l, const struct keras_call *call)
     struct lowered x = lower_input(l, call, 0);
     if (x.id < 0)
         return -1;
-    lower_output(l, call, 0, lower_float(l, call, x));
-    return 0;
+    return lower_output(l, call, 0, lower_float(l, call, x));
 }
 
 const struct layer_handler augmentation_handler = {

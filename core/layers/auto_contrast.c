@@ -67,8 +67,7 @@ static int auto_contrast_lower(struct lowering *l, const struct keras_call *call
     int64_t dims[2] = {layout_axis(&x.layout, 1), layout_axis(&x.layout, 2)};
     struct torch_attr attrs[] = {attr_list(l, "dim", 2, dims), attr_float("low", c->low), attr_float("high", c->high)};
     x = lower_pointwise(l, call, lower_float(l, call, x), TORCH_AUTO_CONTRAST, NULL, 3, attrs);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler auto_contrast_handler = {

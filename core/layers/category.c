@@ -64,8 +64,7 @@ static int category_lower(struct lowering *l, const struct keras_call *call)
     if (index > 0)
         weights = lower_float(l, call, lower_input_keras(l, call, index));
     x = encoding_lower(l, call, &c->encoding, x, weights);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler category_handler = {
@@ -244,17 +243,9 @@ static int discretization_lower(struct lowering *l, const struct keras_call *cal
     if (x.id < 0 || boundaries.id < 0)
         return -1;
     struct torch_attr right = attr_bool("right", true);
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_BUCKETIZE,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){x.id, boundaries.id},
-                                          .attr_count = 1,
-                                          .attrs = &right,
-                                          .shape = lower_shape(l, x.id),
-                                          .dtype = DTYPE_I64});
+    x.id = lower_function2(l, call, TORCH_BUCKETIZE, x.id, boundaries.id, 1, &right, lower_shape(l, x.id), DTYPE_I64);
     x = encoding_lower(l, call, &c->encoding, x, no_weights);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler discretization_handler = {

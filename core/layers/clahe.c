@@ -154,8 +154,7 @@ static int clahe_lower(struct lowering *l, const struct keras_call *call)
     struct torch_attr attrs[] = {attr_list(l, "grid", 2, c->grid), attr_float("clip_limit", c->clip_limit),
                                  attr_float("low", c->low), attr_float("high", c->high)};
     x = lower_pointwise(l, call, lower_float(l, call, x), TORCH_CLAHE, NULL, 4, attrs);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler clahe_handler = {

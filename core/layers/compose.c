@@ -85,14 +85,7 @@ struct lowered lower_unsqueeze(struct lowering *l, const struct keras_call *call
     for (int i = 0; i < out.rank; i++)
         out.dims[i] = i == dim ? 1 : in.dims[i < dim ? i : i - 1];
     struct torch_attr attr = attr_int("dim", dim);
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_UNSQUEEZE,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 1,
-                                          .attrs = &attr,
-                                          .shape = out,
-                                          .dtype = lower_dtype(l, x.id)});
+    x.id = lower_function(l, call, TORCH_UNSQUEEZE, x.id, 1, &attr, out, lower_dtype(l, x.id));
     x.layout = layout_keras(out.rank);
     return x;
 }
@@ -167,12 +160,46 @@ struct lowered lower_constant_ids(struct lowering *l, const struct keras_call *c
     return parameter_value(l, call, module, parameter, shape, &layout, DTYPE_I64);
 }
 
+struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int count, const struct lowered *x, int dim)
+{
+    struct shape shape = lower_shape(l, x[0].id);
+    int ids[NODE_MAX_INPUTS];
+    struct torch_attr attr = attr_int("dim", dim);
+    shape.dims[dim] = 0;
+    for (int i = 0; i < count; i++) {
+        int64_t size = lower_shape(l, x[i].id).dims[dim];
+        ids[i] = x[i].id;
+        shape.dims[dim] = size < 0 || shape.dims[dim] < 0 ? DIM_UNKNOWN : shape.dims[dim] + size;
+    }
+    int id = lower_node(l, call,
+                        &(struct node_spec){
+                            .op = TORCH_CAT,
+                            .input_count = count,
+                            .inputs = ids,
+                            .attr_count = 1,
+                            .attrs = &attr,
+                            .shape = shape,
+                            .dtype = lower_dtype(l, x[0].id),
+                        });
+    return (struct lowered){id, x[0].layout};
+}
+
+struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, const char *equation, struct lowered x,
+                            struct lowered y, struct shape shape, enum dtype dtype)
+{
+    struct torch_attr attr = attr_text_copy(l, "equation", equation);
+    int id = lower_function2(l, call, TORCH_EINSUM, x.id, y.id, 1, &attr, shape, dtype);
+    return (struct lowered){id, layout_keras(shape.rank)};
+}
+
 struct lowered lower_linear_module(struct lowering *l, const struct keras_call *call, const char *module,
                                    struct lowered x, const char *kernel, const struct rearrangement *weight,
                                    const char *bias)
 {
     int parameters[2], count = 0;
     int64_t outputs = weight->shape.dims[0], inputs = weight->shape.dims[1];
+    if (x.id < 0)
+        return x;
     parameters[count++] = lower_parameter(l, call, module, "weight", kernel, weight);
     if (bias) {
         struct shape vector = shape_of(1, &outputs);

@@ -38,6 +38,12 @@ struct lowered lower_constant_value(struct lowering *l, const struct keras_call 
 /* Whole numbers (below 2^24) that the configuration holds: an int64 buffer with this name. */
 struct lowered lower_constant_ids(struct lowering *l, const struct keras_call *call, const char *name,
                                   const struct shape *shape, const float *values);
+/* torch.cat along the torch dim `dim`, all in the layout of the first. */
+struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int count, const struct lowered *x,
+                         int dim);
+/* torch.einsum of values in Keras order. */
+struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, const char *equation, struct lowered x,
+                            struct lowered y, struct shape shape, enum dtype dtype);
 /* nn.Linear `module` over the last axis of x: its weight (outputs, inputs) from slot `kernel` rearranged so, its bias from slot `bias`,
  * whatever the shape of that (NULL: none). The result is in Keras order. */
 struct lowered lower_linear_module(struct lowering *l, const struct keras_call *call, const char *module,

@@ -110,8 +110,7 @@ static int concatenate_lower(struct lowering *l, const struct keras_call *call)
         if (y.id < 0)
             return -1;
     }
-    lower_output(l, call, 0, y);
-    return 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler concatenate_handler = {

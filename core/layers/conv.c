@@ -156,8 +156,7 @@ int conv_finish(struct lowering *l, const struct keras_call *call, struct lowere
                 const struct activation *activation)
 {
     x = activation_lower(l, call, activation, x, NULL);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 /* ---- Conv1D, Conv2D, Conv3D ---- */

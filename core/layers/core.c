@@ -103,8 +103,7 @@ static int dense_lower(struct lowering *l, const struct keras_call *call)
     struct rearrangement weight = rearrange_features(kernel, (const int[]){1, 0}, 0, &x.layout);
     struct lowered y = lower_linear_module(l, call, module, x, "kernel", &weight, c->use_bias ? "bias" : NULL);
     y = activation_lower(l, call, &c->activation, y, NULL);
-    lower_output(l, call, 0, y);
-    return y.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler dense_handler = {
@@ -200,8 +199,7 @@ static int embedding_lower(struct lowering *l, const struct keras_call *call)
                                           .attrs = attrs,
                                           .shape = shape,
                                           .dtype = DTYPE_F32});
-    lower_output(l, call, 0, y);
-    return y.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler embedding_handler = {

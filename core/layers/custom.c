@@ -68,8 +68,7 @@ static int residual_lower(struct lowering *l, const struct keras_call *call)
         struct lowered y = lower_input_as(l, call, 1, &layout);
         x = lower_binary(l, call, TORCH_ADD, x, lower_scalar(l, call, TORCH_MUL_SCALAR, y, c->factor));
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler residual_handler = {
@@ -136,8 +135,7 @@ static int layer_scale_lower(struct lowering *l, const struct keras_call *call)
     if (x.id < 0)
         return -1;
     x = lower_binary(l, call, TORCH_MUL, x, axis_weight(l, call, "gamma", x.layout.rank - 1, c->size, &x.layout));
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler layer_scale_handler = {
@@ -255,8 +253,7 @@ static int instance_norm_lower(struct lowering *l, const struct keras_call *call
         x = lower_binary(l, call, TORCH_MUL, x, axis_weight(l, call, "gamma", axis, size, &x.layout));
     if (c->center)
         x = lower_binary(l, call, TORCH_ADD, x, axis_weight(l, call, "beta", axis, size, &x.layout));
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler instance_norm_handler = {

@@ -157,23 +157,13 @@ static int dot_lower(struct lowering *l, const struct keras_call *call)
         shape.rank = 1;
     char equation[DOT_EQUATION_SIZE];
     dot_equation(x_rank, y_rank, a, b, equation);
-    struct torch_attr attr = attr_text_copy(l, "equation", equation);
-    struct lowered out = {.layout = layout_keras(shape.rank)};
-    out.id = lower_node(l, call,
-                        &(struct node_spec){.op = TORCH_EINSUM,
-                                            .input_count = 2,
-                                            .inputs = (const int[]){x.id, y.id},
-                                            .attr_count = 1,
-                                            .attrs = &attr,
-                                            .shape = shape,
-                                            .dtype = DTYPE_F32});
+    struct lowered out = lower_einsum(l, call, equation, x, y, shape, DTYPE_F32);
     if (scalars) {
         struct torch_attr dim = attr_int("dim", 1);
         out.id = lower_function(l, call, TORCH_UNSQUEEZE, out.id, 1, &dim, call->outputs[0]->shape, DTYPE_F32);
         out.layout = layout_keras(2);
     }
-    lower_output(l, call, 0, out);
-    return out.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, out);
 }
 
 const struct layer_handler dot_handler = {

@@ -339,24 +339,14 @@ static bool is_linear(const struct equation *e)
            e->kernel[0] == e->input[last] && e->kernel[1] == e->output[last];
 }
 
-static struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, struct lowered x,
-                                   const struct equation *e)
+static struct lowered lower_equation(struct lowering *l, const struct keras_call *call, struct lowered x,
+                                     const struct equation *e)
 {
     const struct shape *kernel = &lower_weight(call, "kernel")->shape;
     struct layout as_keras = layout_keras(kernel->rank);
     struct lowered k = lower_weight_value(l, call, "kernel", kernel, &as_keras);
     const char *text = arena_printf(lower_arena(l), "%s,%s->%s", e->input, e->kernel, e->output);
-    struct torch_attr equation = attr_text("equation", text ? text : "");
-    struct lowered y = {.layout = layout_keras((int)strlen(e->output))};
-    y.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_EINSUM,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){x.id, k.id},
-                                          .attr_count = 1,
-                                          .attrs = &equation,
-                                          .shape = call->outputs[0]->shape,
-                                          .dtype = DTYPE_F32});
-    return y;
+    return lower_einsum(l, call, text ? text : "", x, k, call->outputs[0]->shape, DTYPE_F32);
 }
 
 static struct lowered lower_add_bias(struct lowering *l, const struct keras_call *call, struct lowered y)
@@ -381,12 +371,11 @@ static int einsum_dense_lower(struct lowering *l, const struct keras_call *call)
                                              : (struct rearrangement){.part = false};
     struct lowered y = linear ? lower_linear_module(l, call, lower_module(l, call, NULL), x, "kernel", &transposed,
                                                     inside ? "bias" : NULL)
-                              : lower_einsum(l, call, x, &e);
+                              : lower_equation(l, call, x, &e);
     if (bias && !inside)
         y = lower_add_bias(l, call, y);
     y = activation_lower(l, call, &c->activation, y, NULL);
-    lower_output(l, call, 0, y);
-    return y.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler einsum_dense_handler = {

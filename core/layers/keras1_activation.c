@@ -139,8 +139,7 @@ static int parametric_lower(struct lowering *l, const struct keras_call *call)
     if (x.id < 0)
         return -1;
     x = c->variant == PARAMETRIC_SOFTPLUS ? lower_softplus(l, call, x) : lower_srelu(l, call, x);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler parametric_handler = {

@@ -71,8 +71,7 @@ static int cosine_lower(struct lowering *l, const struct keras_call *call)
     const struct torch_attr dim = attr_int("dim", 1);
     z.id = lower_function(l, call, TORCH_UNSQUEEZE, z.id, 1, &dim, call->outputs[0]->shape, DTYPE_F32);
     z.layout = layout_keras(3);
-    lower_output(l, call, 0, z);
-    return z.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, z);
 }
 
 const struct layer_handler cosine_handler = {

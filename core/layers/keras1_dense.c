@@ -88,8 +88,7 @@ static int maxout_lower(struct lowering *l, const struct keras_call *call)
     const struct torch_attr dim = attr_int("dim", 1);
     x.id = lower_function(l, call, TORCH_AMAX, x.id, 1, &dim, call->outputs[0]->shape, DTYPE_F32);
     x.layout = layout_keras(2);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler maxout_handler = {
@@ -173,8 +172,7 @@ static int highway_lower(struct lowering *l, const struct keras_call *call)
     kept = lower_scalar(l, call, TORCH_ADD_SCALAR, kept, 1);
     y = lower_binary(l, call, TORCH_ADD, lower_binary(l, call, TORCH_MUL, t, y),
                      lower_binary(l, call, TORCH_MUL, kept, x));
-    lower_output(l, call, 0, y);
-    return y.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler highway_handler = {

@@ -76,8 +76,7 @@ static int sample_norm_lower(struct lowering *l, const struct keras_call *call)
     struct lowered y = lower_binary(l, call, TORCH_DIV, lower_binary(l, call, TORCH_SUB, x, mean), scale);
     y = lower_binary(l, call, TORCH_MUL, lower_weight_value(l, call, "gamma", &vector, &x.layout), y);
     y = lower_binary(l, call, TORCH_ADD, y, lower_weight_value(l, call, "beta", &vector, &x.layout));
-    lower_output(l, call, 0, y);
-    return y.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler sample_norm_handler = {

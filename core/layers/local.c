@@ -233,12 +233,7 @@ static struct lowered take_kernel(struct lowering *l, const struct keras_call *c
     if (index && before) {
         struct lowered places = lower_constant_ids(l, call, "index", &shape, index->data);
         kernel = lower_weight_value(l, call, "kernel", stored, &layout);
-        kernel.id = lower_node(l, call,
-                               &(struct node_spec){.op = TORCH_TAKE,
-                                                   .input_count = 2,
-                                                   .inputs = (const int[]){kernel.id, places.id},
-                                                   .shape = shape,
-                                                   .dtype = DTYPE_F32});
+        kernel.id = lower_function2(l, call, TORCH_TAKE, kernel.id, places.id, 0, NULL, shape, DTYPE_F32);
     }
     tensor_free(index);
     free(before);
@@ -299,18 +294,9 @@ static int local_lower(struct lowering *l, const struct keras_call *call)
     struct lowered kernel = c->implementation == 1 ? stored_kernel(l, call, &g) : take_kernel(l, call, &g);
     if (x.id < 0 || kernel.id < 0)
         return -1;
-    struct torch_attr equation = attr_text("equation", "bkp,pkf->bfp");
     struct shape shape = lower_shape(l, x.id);
     shape.dims[1] = g.filters;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_EINSUM,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){x.id, kernel.id},
-                                          .attr_count = 1,
-                                          .attrs = &equation,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
-    x.layout = layout_keras(3);
+    x = lower_einsum(l, call, "bkp,pkf->bfp", x, kernel, shape, DTYPE_F32);
     if (rank == 2)
         x = lower_reshape(l, call, x, 4, (const int64_t[]){DIM_UNKNOWN, g.filters, g.out[0], g.out[1]}, NULL);
     x.layout = layout;
@@ -320,8 +306,7 @@ static int local_lower(struct lowering *l, const struct keras_call *call)
         x = lower_binary(l, call, TORCH_ADD, x, lower_weight_value(l, call, "bias", &bias, &layout));
     }
     x = activation_lower(l, call, &c->activation, x, NULL);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler local_handler = {

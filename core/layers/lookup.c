@@ -204,8 +204,7 @@ static int lookup_lower(struct lowering *l, const struct keras_call *call)
     if (c->weights)
         x = lower_binary(l, call, TORCH_MUL, x,
                          lower_constant_value(l, call, "idf_weights", &shape, &vector, c->weights));
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler lookup_handler = {

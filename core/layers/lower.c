@@ -69,9 +69,10 @@ void lowering_hold(struct lowering *l, const struct keras_value *value, struct l
     h->items[h->count++] = holder;
 }
 
-void lower_output(struct lowering *l, const struct keras_call *call, int index, struct lowered value)
+int lower_output(struct lowering *l, const struct keras_call *call, int index, struct lowered value)
 {
     lowering_hold(l, call->outputs[index], value);
+    return value.id < 0 ? -1 : 0;
 }
 
 struct shape lower_shape(const struct lowering *l, int id)
@@ -384,14 +385,36 @@ int lower_node(struct lowering *l, const struct keras_call *call, const struct n
 
 /* ---- frequent nodes ---- */
 
-int lower_function(struct lowering *l, const struct keras_call *call, enum torch_op op, int input, int attr_count,
-                   const struct torch_attr *attrs, struct shape shape, enum dtype dtype)
+int lower_plain_module(struct lowering *l, const struct keras_call *call, enum torch_op op, const char *module,
+                       int input, int attr_count, const struct torch_attr *attrs, struct shape shape, enum dtype dtype)
 {
     return lower_node(l, call,
                       &(struct node_spec){
                           .op = op,
+                          .module = module,
                           .input_count = 1,
                           .inputs = &input,
+                          .attr_count = attr_count,
+                          .attrs = attrs,
+                          .shape = shape,
+                          .dtype = dtype,
+                      });
+}
+
+int lower_function(struct lowering *l, const struct keras_call *call, enum torch_op op, int input, int attr_count,
+                   const struct torch_attr *attrs, struct shape shape, enum dtype dtype)
+{
+    return lower_plain_module(l, call, op, NULL, input, attr_count, attrs, shape, dtype);
+}
+
+int lower_function2(struct lowering *l, const struct keras_call *call, enum torch_op op, int a, int b, int attr_count,
+                    const struct torch_attr *attrs, struct shape shape, enum dtype dtype)
+{
+    return lower_node(l, call,
+                      &(struct node_spec){
+                          .op = op,
+                          .input_count = 2,
+                          .inputs = (const int[]){a, b},
                           .attr_count = attr_count,
                           .attrs = attrs,
                           .shape = shape,
@@ -406,17 +429,7 @@ struct lowered lower_pointwise(struct lowering *l, const struct keras_call *call
         return x;
     enum dtype dtype = op == TORCH_GREATER_SCALAR || op == TORCH_NOT_EQUAL_SCALAR ? DTYPE_BOOL
                                                                                   : l->graph->values[x.id].dtype;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){
-                          .op = op,
-                          .module = module,
-                          .input_count = 1,
-                          .inputs = &x.id,
-                          .attr_count = attr_count,
-                          .attrs = attrs,
-                          .shape = lower_shape(l, x.id),
-                          .dtype = dtype,
-                      });
+    x.id = lower_plain_module(l, call, op, module, x.id, attr_count, attrs, lower_shape(l, x.id), dtype);
     return x;
 }
 
@@ -439,14 +452,7 @@ struct lowered lower_binary(struct lowering *l, const struct keras_call *call, e
         return x;
     struct shape a = lower_shape(l, x.id), b = lower_shape(l, y.id);
     struct lowered result = {.layout = a.rank >= b.rank ? x.layout : y.layout};
-    result.id = lower_node(l, call,
-                           &(struct node_spec){
-                               .op = op,
-                               .input_count = 2,
-                               .inputs = (int[]){x.id, y.id},
-                               .shape = broadcast(&a, &b),
-                               .dtype = l->graph->values[x.id].dtype,
-                           });
+    result.id = lower_function2(l, call, op, x.id, y.id, 0, NULL, broadcast(&a, &b), l->graph->values[x.id].dtype);
     return result;
 }
 

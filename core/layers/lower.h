@@ -63,8 +63,8 @@ struct lowered lower_input_as(struct lowering *l, const struct keras_call *call,
                               const struct layout *layout);
 /* In Keras order. */
 struct lowered lower_input_keras(struct lowering *l, const struct keras_call *call, int index);
-/* Says which torch value is output `index` of the call. */
-void lower_output(struct lowering *l, const struct keras_call *call, int index, struct lowered value);
+/* Says which torch value is output `index` of the call; -1 when there is none, after an error. */
+int lower_output(struct lowering *l, const struct keras_call *call, int index, struct lowered value);
 /* Whether a call or the model's outputs use output `index`: the others need not be lowered. */
 bool lower_output_used(const struct lowering *l, const struct keras_call *call, int index);
 struct shape lower_shape(const struct lowering *l, int id); /* of a torch value, in torch order */
@@ -131,6 +131,12 @@ int lower_node(struct lowering *l, const struct keras_call *call, const struct n
 /* A function of one input: as lower_node with these fields. */
 int lower_function(struct lowering *l, const struct keras_call *call, enum torch_op op, int input, int attr_count,
                    const struct torch_attr *attrs, struct shape shape, enum dtype dtype);
+/* The same of two inputs. */
+int lower_function2(struct lowering *l, const struct keras_call *call, enum torch_op op, int a, int b, int attr_count,
+                    const struct torch_attr *attrs, struct shape shape, enum dtype dtype);
+/* A module of one input that has no parameters; a function when `module` is NULL. */
+int lower_plain_module(struct lowering *l, const struct keras_call *call, enum torch_op op, const char *module,
+                       int input, int attr_count, const struct torch_attr *attrs, struct shape shape, enum dtype dtype);
 /* A node with one input and no parameters that keeps shape and layout. */
 struct lowered lower_pointwise(struct lowering *l, const struct keras_call *call, struct lowered x, enum torch_op op,
                                const char *module, int attr_count, const struct torch_attr *attrs);

@@ -56,8 +56,7 @@ static int masking_lower(struct lowering *l, const struct keras_call *call)
         shape.dims[shape.rank - 1] = 1;
     struct lowered kept = {.layout = x.layout};
     kept.id = lower_function(l, call, TORCH_ANY, differs.id, 2, attrs, shape, DTYPE_BOOL);
-    lower_output(l, call, 0, lower_binary(l, call, TORCH_MUL, x, kept));
-    return 0;
+    return lower_output(l, call, 0, lower_binary(l, call, TORCH_MUL, x, kept));
 }
 
 const struct layer_handler masking_handler = {

@@ -196,14 +196,7 @@ static struct lowered lower_magnitudes(struct lowering *l, const struct keras_ca
     struct lowered window = lower_constant_value(l, call, "window", &length, &vector, c->window);
     struct torch_attr attrs[] = {attr_int("n_fft", c->fft), attr_int("hop_length", c->stride)};
     shape.dims[1] = c->bins;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_STFT_MAGNITUDE,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){x.id, window.id},
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function2(l, call, TORCH_STFT_MAGNITUDE, x.id, window.id, 2, attrs, shape, DTYPE_F32);
     x.layout = layout_keras(3);
     if (c->exponent == 2)
         return lower_pointwise(l, call, x, TORCH_SQUARE, NULL, 0, NULL);
@@ -235,16 +228,10 @@ static int mel_lower(struct lowering *l, const struct keras_call *call)
     struct lowered bands = lower_constant_value(l, call, "bands", &shape, &matrix, c->bands);
     if (x.id < 0 || bands.id < 0)
         return -1;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_MATMUL,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){bands.id, x.id},
-                                          .shape = call->outputs[0]->shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function2(l, call, TORCH_MATMUL, bands.id, x.id, 0, NULL, call->outputs[0]->shape, DTYPE_F32);
     if (c->decibels)
         x = lower_decibels(l, call, x);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler mel_handler = {

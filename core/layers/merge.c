@@ -235,8 +235,7 @@ static int lower_masked(struct lowering *l, const struct keras_call *call, int c
     }
     if (operation == MERGE_MULTIPLY && kept.id >= 0)
         y = lower_where_number(l, call, kept, y, 0);
-    lower_output(l, call, 0, y);
-    return y.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, y);
 }
 
 static int merge_lower(struct lowering *l, const struct keras_call *call)
@@ -251,8 +250,7 @@ static int merge_lower(struct lowering *l, const struct keras_call *call)
         sum = lower_binary(l, call, ops[operation], sum, input_padded(l, call, i, &layout));
     if (operation == MERGE_AVERAGE && call->input_count > 1)
         sum = lower_scalar(l, call, TORCH_DIV_SCALAR, sum, call->input_count);
-    lower_output(l, call, 0, sum);
-    return sum.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, sum);
 }
 
 const struct layer_handler merge_handler = {

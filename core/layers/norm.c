@@ -223,8 +223,7 @@ static int layer_norm_lower(struct lowering *l, const struct keras_call *call)
                            axes);
     else
         x = layer_norm_module(l, call, x, count, axes);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler layer_norm_handler = {
@@ -295,8 +294,7 @@ static int rms_norm_lower(struct lowering *l, const struct keras_call *call)
     struct lowered squares = lower_pointwise(l, call, x, TORCH_SQUARE, NULL, 0, NULL);
     squares = lower_reduce(l, call, TORCH_MEAN, squares, count, axes);
     x = scale_by_rsqrt(l, call, x, squares, c->epsilon, "scale", count, axes);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler rms_norm_handler = {
@@ -423,8 +421,7 @@ static int group_norm_lower(struct lowering *l, const struct keras_call *call)
                                           .attrs = attrs,
                                           .shape = lower_shape(l, x.id),
                                           .dtype = DTYPE_F32});
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler group_norm_handler = {

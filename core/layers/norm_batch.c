@@ -180,8 +180,7 @@ static int batch_norm_lower(struct lowering *l, const struct keras_call *call)
     } else {
         x = batch_norm_compose(l, call, count, axes);
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler batch_norm_handler = {

@@ -71,8 +71,7 @@ static int unit_norm_lower(struct lowering *l, const struct keras_call *call)
         norm = lower_pointwise(l, call, norm, TORCH_SQRT, NULL, 0, NULL);
         x = lower_binary(l, call, TORCH_DIV, x, lower_clamp(l, call, norm, c->least, (double)INFINITY));
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler unit_norm_handler = {

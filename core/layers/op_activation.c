@@ -111,8 +111,7 @@ static int op_activation_lower(struct lowering *l, const struct keras_call *call
     } else {
         y = activation_lower(l, call, &c->activation, x, NULL);
     }
-    lower_output(l, call, 0, y);
-    return 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler op_activation_handler = {

@@ -176,8 +176,7 @@ static int op_algebra_lower(struct lowering *l, const struct keras_call *call)
     struct lowered x = lower_operand_as(l, call, &a, "x1", &layout, dtype),
                    y = lower_operand_as(l, call, &b, "x2", &layout, dtype);
     struct lowered z = lower_join(l, call, TORCH_CROSS, x, y, dtype);
-    lower_output(l, call, 0, z);
-    return 0;
+    return lower_output(l, call, 0, z);
 }
 
 const struct layer_handler op_algebra_handler = {
@@ -248,8 +247,7 @@ static int op_solve_lower(struct lowering *l, const struct keras_call *call)
     struct operand_source source = operands_of_call(call);
     struct operand a = operand_at(&source, 0, "a"), b = operand_at(&source, 1, "b");
     struct lowered x = lower_operand(l, call, &a, "a"), y = lower_operand(l, call, &b, "b");
-    lower_output(l, call, 0, lower_solve(l, call, TORCH_SOLVE, x, y, false));
-    return 0;
+    return lower_output(l, call, 0, lower_solve(l, call, TORCH_SOLVE, x, y, false));
 }
 
 const struct layer_handler op_solve_handler = {
@@ -343,8 +341,7 @@ static int op_kron_lower(struct lowering *l, const struct keras_call *call)
         none[i] = -1;
     struct lowered y = lower_join(l, call, TORCH_MUL, spaced(l, call, &a, "x1", shape.rank, true),
                                   spaced(l, call, &b, "x2", shape.rank, false), call->outputs[0]->dtype);
-    lower_output(l, call, 0, lower_reshape(l, call, y, shape.rank, shape.dims, none));
-    return 0;
+    return lower_output(l, call, 0, lower_reshape(l, call, y, shape.rank, shape.dims, none));
 }
 
 const struct layer_handler op_kron_handler = {

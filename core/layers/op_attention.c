@@ -203,8 +203,8 @@ static int op_attention_lower(struct lowering *l, const struct keras_call *call)
     }
     struct torch_attr dim = attr_int("dim", -1);
     y = lower_one(l, call, TORCH_SOFTMAX, y, scores, layout, DTYPE_F32, 1, &dim);
-    lower_output(l, call, 0, lower_einsum(l, call, "bhts,bshd->bthd", y, x[VALUE], call->outputs[0]->shape, DTYPE_F32));
-    return 0;
+    return lower_output(l, call, 0,
+                        lower_einsum(l, call, "bhts,bshd->bthd", y, x[VALUE], call->outputs[0]->shape, DTYPE_F32));
 }
 
 const struct layer_handler op_attention_handler = {

@@ -31,8 +31,7 @@ static int op_autocast_lower(struct lowering *l, const struct keras_call *call)
     struct lowered x = lower_input(l, call, 0);
     struct torch_attr dtype = attr_text("dtype", dtype_name(call->layer->compute));
     x.id = lower_function(l, call, TORCH_CAST, x.id, 1, &dtype, lower_shape(l, x.id), call->layer->compute);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler op_autocast_handler = {

@@ -188,8 +188,7 @@ static int op_binary_lower(struct lowering *l, const struct keras_call *call)
         y = lower_where(l, call, lower_number(l, call, TORCH_EQUAL_SCALAR, x[1], 0, false, DTYPE_BOOL), none, y,
                         call->outputs[0]->dtype);
     }
-    lower_output(l, call, 0, floored ? lower_map(l, call, TORCH_FLOOR, y, common) : y);
-    return 0;
+    return lower_output(l, call, 0, floored ? lower_map(l, call, TORCH_FLOOR, y, common) : y);
 }
 
 const struct layer_handler op_binary_handler = {

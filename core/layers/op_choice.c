@@ -148,9 +148,8 @@ static int op_choice_lower(struct lowering *l, const struct keras_call *call)
                                                            : attr_int("fill_value", (int64_t)fill),
                                      attr_text("dtype", dtype_name(dtype))};
         int count = lower_dtype(l, x.id) == dtype ? 1 : 2;
-        lower_output(l, call, 0,
-                     lower_one(l, call, TORCH_FULL_LIKE, x, lower_shape(l, x.id), x.layout, dtype, count, attrs));
-        return 0;
+        return lower_output(
+            l, call, 0, lower_one(l, call, TORCH_FULL_LIKE, x, lower_shape(l, x.id), x.layout, dtype, count, attrs));
     }
     for (int i = 0; i <= ch.count; i++) {
         all[n++] = ch.values[i];
@@ -167,8 +166,7 @@ static int op_choice_lower(struct lowering *l, const struct keras_call *call)
         (void)snprintf(name, sizeof name, "value%d", i);
         y = lower_where(l, call, condition, lower_operand_as(l, call, &ch.values[i], name, &layout, dtype), y, dtype);
     }
-    lower_output(l, call, 0, y);
-    return 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler op_choice_handler = {

@@ -91,8 +91,7 @@ static int op_color_lower(struct lowering *l, const struct keras_call *call)
     enum color_variant variant = *(const enum color_variant *)call->layer->config;
     if (variant != COLOR_GRAYSCALE) {
         enum torch_op op = variant == COLOR_HSV ? TORCH_RGB_TO_HSV : TORCH_HSV_TO_RGB;
-        lower_output(l, call, 0, lower_one(l, call, op, x, lower_shape(l, x.id), x.layout, DTYPE_F32, 1, attrs));
-        return 0;
+        return lower_output(l, call, 0, lower_one(l, call, op, x, lower_shape(l, x.id), x.layout, DTYPE_F32, 1, attrs));
     }
     struct shape shape = {.rank = x.layout.rank}, result = lower_shape(l, x.id);
     for (int i = 0; i < shape.rank; i++)
@@ -103,10 +102,9 @@ static int op_color_lower(struct lowering *l, const struct keras_call *call)
     struct lowered w = lower_buffer(l, call, "weights", weights, &x.layout);
     tensor_free(weights);
     result.dims[layout_axis(&x.layout, axis)] = 1;
-    lower_output(l, call, 0,
-                 lower_one(l, call, TORCH_SUM, lower_join(l, call, TORCH_MUL, x, w, DTYPE_F32), result, x.layout,
-                           DTYPE_F32, 2, attrs));
-    return 0;
+    return lower_output(l, call, 0,
+                        lower_one(l, call, TORCH_SUM, lower_join(l, call, TORCH_MUL, x, w, DTYPE_F32), result, x.layout,
+                                  DTYPE_F32, 2, attrs));
 }
 
 const struct layer_handler op_color_handler = {

@@ -276,8 +276,7 @@ static int op_filter_lower(struct lowering *l, const struct keras_call *call)
         x = lower_filter(l, call, c, x);
     else
         x = lower_ssim(l, call, c, x, lower_input_as(l, call, call->input_count - 1, &images));
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler op_filter_handler = {

@@ -87,9 +87,8 @@ static int op_fold_lower(struct lowering *l, const struct keras_call *call)
     struct torch_attr attrs[] = {attr_list(l, "output_size", 2, c->out), attr_ints(l, "kernel_size", 2, c->size),
                                  attr_ints(l, "dilation", 2, c->dilation), attr_ints(l, "padding", 2, c->padding),
                                  attr_ints(l, "stride", 2, c->stride)};
-    lower_output(l, call, 0,
-                 lower_one(l, call, TORCH_FOLD, x, call->outputs[0]->shape, layout_keras(4), DTYPE_F32, 5, attrs));
-    return 0;
+    return lower_output(
+        l, call, 0, lower_one(l, call, TORCH_FOLD, x, call->outputs[0]->shape, layout_keras(4), DTYPE_F32, 5, attrs));
 }
 
 const struct layer_handler op_fold_handler = {

@@ -37,27 +37,12 @@ static int64_t transform_length(const struct fourier_config *c, int64_t last)
     return c->variant != FOURIER_IRFFT || last == DIM_UNKNOWN ? last : 2 * (last - 1);
 }
 
-static bool find_parts(const struct fourier_config *c, const struct operand_source *source, int ret[2])
-{
-    const json_t *x = layer_argument(source->arguments, 0, "x");
-    if (parts(c) == 1) {
-        ret[0] = layer_argument_tensor(x);
-        return ret[0] >= 0;
-    }
-    struct operand pair[2];
-    if (operand_list(source, x, 2, pair) != 2 || pair[0].kind != OPERAND_TENSOR || pair[1].kind != OPERAND_TENSOR)
-        return false;
-    ret[0] = pair[0].input;
-    ret[1] = pair[1].input;
-    return true;
-}
-
 static int op_fourier_shape(struct layer_shape *s)
 {
     const struct fourier_config *c = s->config;
     struct operand_source source = operands_of_shape(s);
     int part[2] = {-1, -1};
-    if (!find_parts(c, &source, part))
+    if (!operand_parts(&source, parts(c), part))
         return operand_fail(s, "x");
     const struct shape *in = &s->inputs[part[0]];
     if (parts(c) == 2 && !shape_equal(in, &s->inputs[part[1]]))
@@ -153,7 +138,7 @@ static int op_fourier_reference(const struct layer_run *run)
     const struct fourier_config *c = run->config;
     struct operand_source source = operands_of_run(run);
     int part[2] = {-1, -1}, inverse = c->variant == FOURIER_IFFT2;
-    if (!find_parts(c, &source, part))
+    if (!operand_parts(&source, parts(c), part))
         return h5pt_fail(run->err, H5PT_INTERNAL, run->layer->path, "The arguments are not as they were");
     const struct tensor *re = run->inputs[part[0]];
     int rank = re->shape.rank;
@@ -180,7 +165,7 @@ static int op_fourier_lower(struct lowering *l, const struct keras_call *call)
     const struct fourier_config *c = call->layer->config;
     struct operand_source source = operands_of_call(call);
     int part[2] = {-1, -1}, ids[2] = {-1, -1}, rank = call->outputs[0]->shape.rank, count = parts(c);
-    if (!find_parts(c, &source, part))
+    if (!operand_parts(&source, parts(c), part))
         return -1;
     for (int i = 0; i < count; i++)
         ids[i] = lower_input_keras(l, call, part[i]).id;

@@ -80,18 +80,10 @@ static void op_frames_read(struct config_reader *reader, void *config, int varia
     read_window(reader, c, length);
 }
 
-static bool find_parts(const struct frames_config *c, const struct operand_source *source, int ret[2])
+/* How many tensors the operation takes: a spectrum is two. */
+static int parts(const struct frames_config *c)
 {
-    const json_t *x = layer_argument(source->arguments, 0, "x");
-    struct operand pair[2];
-    ret[0] = c->variant == FRAMES_ISTFT ? -1 : layer_argument_tensor(x);
-    if (c->variant != FRAMES_ISTFT)
-        return ret[0] >= 0;
-    if (operand_list(source, x, 2, pair) != 2 || pair[0].kind != OPERAND_TENSOR || pair[1].kind != OPERAND_TENSOR)
-        return false;
-    ret[0] = pair[0].input;
-    ret[1] = pair[1].input;
-    return true;
+    return c->variant == FRAMES_ISTFT ? 2 : 1;
 }
 
 static int64_t edge(const struct frames_config *c)
@@ -136,10 +128,10 @@ static int op_frames_shape(struct layer_shape *s)
     const struct frames_config *c = s->config;
     struct operand_source source = operands_of_shape(s);
     int part[2] = {-1, -1};
-    if (!find_parts(c, &source, part))
+    if (!operand_parts(&source, parts(c), part))
         return operand_fail(s, "x");
     const struct shape *in = &s->inputs[part[0]];
-    for (int i = 0; i <= (c->variant == FRAMES_ISTFT); i++)
+    for (int i = 0; i < parts(c); i++)
         if (s->input_dtypes[part[i]] != DTYPE_F32 && c->variant != FRAMES_EXTRACT)
             return h5pt_fail(s->err, H5PT_UNSUPPORTED_DTYPE, "dtype", "%s is supported for float32",
                              s->layer->class_name);
@@ -247,7 +239,7 @@ static int op_frames_reference(const struct layer_run *run)
     const struct frames_config *c = run->config;
     struct operand_source source = operands_of_run(run);
     int part[2] = {-1, -1};
-    if (!find_parts(c, &source, part))
+    if (!operand_parts(&source, parts(c), part))
         return h5pt_fail(run->err, H5PT_INTERNAL, run->layer->path, "The arguments are not as they were");
     if (c->variant == FRAMES_ISTFT)
         return run_overlap(run, run->inputs[part[0]], run->inputs[part[1]]);
@@ -344,7 +336,7 @@ static int op_frames_lower(struct lowering *l, const struct keras_call *call)
     const struct frames_config *c = call->layer->config;
     struct operand_source source = operands_of_call(call);
     int part[2] = {-1, -1};
-    if (!find_parts(c, &source, part))
+    if (!operand_parts(&source, parts(c), part))
         return -1;
     if (c->variant == FRAMES_ISTFT)
         lower_overlap(l, call, c, part);

@@ -115,8 +115,7 @@ static int op_hot_lower(struct lowering *l, const struct keras_call *call)
         struct torch_attr dim = attr_int("dim", joined_axis(&call->inputs[0]->shape));
         y = lower_one(l, call, TORCH_ANY, y, call->outputs[0]->shape, layout_keras(wide.rank - 1), DTYPE_BOOL, 1, &dim);
     }
-    lower_output(l, call, 0, lower_convert(l, call, y, c->dtype));
-    return 0;
+    return lower_output(l, call, 0, lower_convert(l, call, y, c->dtype));
 }
 
 const struct layer_handler op_hot_handler = {

@@ -179,8 +179,7 @@ static int op_join_lower(struct lowering *l, const struct keras_call *call)
             x[i] = lower_unsqueeze(l, call, x[i], 2);
     }
     if (c->variant != JOIN_STACK) {
-        lower_output(l, call, 0, lower_cat(l, call, n, x, layout_axis(&x[0].layout, axis)));
-        return 0;
+        return lower_output(l, call, 0, lower_cat(l, call, n, x, layout_axis(&x[0].layout, axis)));
     }
     int ids[MAX_PARTS];
     for (int i = 0; i < n; i++)
@@ -196,8 +195,7 @@ static int op_join_lower(struct lowering *l, const struct keras_call *call)
                             .shape = out,
                             .dtype = call->outputs[0]->dtype,
                         });
-    lower_output(l, call, 0, (struct lowered){id, layout_keras(out.rank)});
-    return 0;
+    return lower_output(l, call, 0, (struct lowered){id, layout_keras(out.rank)});
 }
 
 const struct layer_handler op_join_handler = {

@@ -296,8 +296,7 @@ static int op_line_lower(struct lowering *l, const struct keras_call *call)
     struct lowered x = lower_input_plain(l, call, 0), y;
     enum dtype dtype = call->outputs[0]->dtype;
     if (c->variant == LINE_AVERAGE) {
-        lower_output(l, call, 0, lower_average(l, call, c));
-        return 0;
+        return lower_output(l, call, 0, lower_average(l, call, c));
     }
     int dim = layout_axis(&x.layout, axis_resolve(c->axis, x.layout.rank));
     struct shape shape = lower_shape(l, x.id);
@@ -331,8 +330,7 @@ static int op_line_lower(struct lowering *l, const struct keras_call *call)
         attrs[2] = attr_float("eps", c->epsilon);
         y = lower_one(l, call, TORCH_NORMALIZE, x, shape, x.layout, dtype, 3, attrs);
     }
-    lower_output(l, call, 0, y);
-    return 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler op_line_handler = {

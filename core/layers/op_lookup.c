@@ -88,18 +88,9 @@ static int op_lookup_lower(struct lowering *l, const struct keras_call *call)
     tensor_free(t);
     struct torch_attr right = attr_bool("right", c->right), invert = attr_bool("invert", c->invert);
     enum dtype dtype = in ? DTYPE_BOOL : DTYPE_I64;
-    int id = lower_node(l, call,
-                        &(struct node_spec){
-                            .op = in ? TORCH_ISIN : TORCH_BUCKETIZE,
-                            .input_count = 2,
-                            .inputs = (int[]){x.id, known.id},
-                            .attr_count = 1,
-                            .attrs = in ? &invert : &right,
-                            .shape = lower_shape(l, x.id),
-                            .dtype = dtype,
-                        });
-    lower_output(l, call, 0, (struct lowered){id, x.layout});
-    return 0;
+    int id = lower_function2(l, call, in ? TORCH_ISIN : TORCH_BUCKETIZE, x.id, known.id, 1, in ? &invert : &right,
+                             lower_shape(l, x.id), dtype);
+    return lower_output(l, call, 0, (struct lowered){id, x.layout});
 }
 
 const struct layer_handler op_lookup_handler = {

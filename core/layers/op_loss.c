@@ -275,8 +275,7 @@ static int op_loss_lower(struct lowering *l, const struct keras_call *call)
     struct lowered target = lower_input_keras(l, call, at[0]), x = lower_input_keras(l, call, at[1]);
     int64_t axis = axis_resolve(c->axis, x.layout.rank);
     if (c->variant == LOSS_PSNR) {
-        lower_output(l, call, 0, lower_psnr(l, call, c, target, x));
-        return 0;
+        return lower_output(l, call, 0, lower_psnr(l, call, c, target, x));
     }
     if (hides_logits(call->inputs[at[1]]))
         return h5pt_fail(lower_error(l), H5PT_UNSUPPORTED_CALL_ARGUMENT, call->layer->path,
@@ -284,17 +283,14 @@ static int op_loss_lower(struct lowering *l, const struct keras_call *call)
                          "supported: Keras then computes it from what the function was applied to",
                          call->layer->class_name);
     if (c->variant == LOSS_BINARY) {
-        lower_output(l, call, 0, lower_binary_loss(l, call, c, target, x));
-        return 0;
+        return lower_output(l, call, 0, lower_binary_loss(l, call, c, target, x));
     }
     x = lower_log(l, call, c, x, axis);
     if (c->variant == LOSS_SPARSE) {
-        lower_output(l, call, 0, lower_sparse(l, call, target, x, axis));
-        return 0;
+        return lower_output(l, call, 0, lower_sparse(l, call, target, x, axis));
     }
     x = reduce_dims(l, call, TORCH_SUM, lower_join(l, call, TORCH_MUL, target, x, DTYPE_F32), 1, &axis, false);
-    lower_output(l, call, 0, lower_map(l, call, TORCH_NEG, x, DTYPE_F32));
-    return 0;
+    return lower_output(l, call, 0, lower_map(l, call, TORCH_NEG, x, DTYPE_F32));
 }
 
 const struct layer_handler op_loss_handler = {

@@ -183,8 +183,7 @@ static int op_norm_lower(struct lowering *l, const struct keras_call *call)
         y = lower_join(l, call, TORCH_MUL, y, along(l, call, &o[SCALE], "scale", &only, &layout), DTYPE_F32);
     if (o[SHIFT].kind == OPERAND_ARRAY)
         y = lower_join(l, call, TORCH_ADD, y, along(l, call, &o[SHIFT], "shift", &only, &layout), DTYPE_F32);
-    lower_output(l, call, 0, y);
-    return 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler op_norm_handler = {

@@ -255,8 +255,7 @@ static int op_patch_lower(struct lowering *l, const struct keras_call *call)
     if (blocks) {
         x = lower_blocks(l, call, c, x);
         x.layout = images;
-        lower_output(l, call, 0, x);
-        return 0;
+        return lower_output(l, call, 0, x);
     }
     struct lowered y = lower_unfold(l, call, c, &im, x, count);
     if (c->variant == PATCH_EXTRACT) {
@@ -266,8 +265,7 @@ static int op_patch_lower(struct lowering *l, const struct keras_call *call)
         y = reshape(l, call, y, 4, (int64_t[]){0, taps * im.channels, count[0], count[1]});
         y.layout = images;
     }
-    lower_output(l, call, 0, y);
-    return y.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler op_patch_handler = {

@@ -447,8 +447,7 @@ static int op_product_lower(struct lowering *l, const struct keras_call *call)
         (void)snprintf(text, sizeof text, "%s,%s->%s", e.terms[0], e.terms[1], e.terms[2]);
         y = lower_einsum(l, call, text, x[0], x[1], shape, dtype);
     }
-    lower_output(l, call, 0, y);
-    return 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler op_product_handler = {

@@ -179,8 +179,7 @@ static int op_rearrange_lower(struct lowering *l, const struct keras_call *call)
             from[plan.out.group[i]] = i;
     if (plan.out.count > plan.out.groups)
         x = lower_reshape(l, call, x, plan.out.groups, plan.result.dims, from);
-    lower_output(l, call, 0, x);
-    return 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler op_rearrange_handler = {

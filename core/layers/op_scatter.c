@@ -200,8 +200,7 @@ static int lower_slice(struct lowering *l, const struct keras_call *call)
                              .attrs = &attr,
                              .shape = lower_shape(l, base.id),
                              .dtype = x.dtype};
-    lower_output(l, call, 0, (struct lowered){lower_node(l, call, &spec), base.layout});
-    return 0;
+    return lower_output(l, call, 0, (struct lowered){lower_node(l, call, &spec), base.layout});
 }
 
 /* ---- the others ---- */
@@ -328,8 +327,7 @@ static int op_scatter_lower(struct lowering *l, const struct keras_call *call)
                              .attrs = &way,
                              .shape = lower_shape(l, base.id),
                              .dtype = DTYPE_F32};
-    lower_output(l, call, 0, (struct lowered){lower_node(l, call, &spec), base.layout});
-    return 0;
+    return lower_output(l, call, 0, (struct lowered){lower_node(l, call, &spec), base.layout});
 }
 
 const struct layer_handler op_scatter_handler = {

@@ -317,8 +317,7 @@ static int op_shape_lower(struct lowering *l, const struct keras_call *call)
     struct lowered y;
     if (reorders(c)) {
         y = lower_reorder(l, call, c);
-        lower_output(l, call, 0, y);
-        return y.id < 0 ? -1 : 0;
+        return lower_output(l, call, 0, y);
     }
     struct lowered x = lower_input_keras(l, call, 0);
     int axes[SHAPE_MAX_RANK], none[SHAPE_MAX_RANK];
@@ -336,8 +335,7 @@ static int op_shape_lower(struct lowering *l, const struct keras_call *call)
             none[i] = -1;
         y = lower_reshape(l, call, x, call->outputs[0]->shape.rank, call->outputs[0]->shape.dims, none);
     }
-    lower_output(l, call, 0, y);
-    return 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler op_shape_handler = {

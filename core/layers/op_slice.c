@@ -324,8 +324,7 @@ static int op_slice_lower(struct lowering *l, const struct keras_call *call)
             if (s.from[i] < 0)
                 x = lower_unsqueeze(l, call, x, i);
     }
-    lower_output(l, call, 0, x);
-    return 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler op_slice_handler = {

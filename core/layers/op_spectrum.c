@@ -351,8 +351,7 @@ static int lower_triangular(struct lowering *l, const struct keras_call *call, b
     struct operand_source source = operands_of_call(call);
     struct operand a = operand_at(&source, 0, "a"), b = operand_at(&source, 1, "b");
     struct lowered x = lower_operand(l, call, &a, "a"), y = lower_operand(l, call, &b, "b");
-    lower_output(l, call, 0, lower_solve(l, call, TORCH_SOLVE_TRIANGULAR, x, y, upper));
-    return 0;
+    return lower_output(l, call, 0, lower_solve(l, call, TORCH_SOLVE_TRIANGULAR, x, y, upper));
 }
 
 static int op_spectrum_lower(struct lowering *l, const struct keras_call *call)

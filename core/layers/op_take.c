@@ -165,18 +165,9 @@ static int op_take_lower(struct lowering *l, const struct keras_call *call)
     struct lowered x = single ? lower_input_plain(l, call, o.input) : lower_operand(l, call, &o, "x");
     struct torch_attr dim = attr_int("dim", single ? layout_axis(&x.layout, axis) : axis);
     struct layout layout = single ? x.layout : layout_keras(shape.rank);
-    int id = lower_node(l, call,
-                        &(struct node_spec){
-                            .op = c->variant == TAKE_TAKE ? TORCH_INDEX_SELECT : TORCH_TAKE_ALONG_DIM,
-                            .input_count = 2,
-                            .inputs = (int[]){x.id, which.id},
-                            .attr_count = 1,
-                            .attrs = &dim,
-                            .shape = shape_permute(&shape, layout.axes),
-                            .dtype = lower_dtype(l, x.id),
-                        });
-    lower_output(l, call, 0, (struct lowered){id, layout});
-    return 0;
+    int id = lower_function2(l, call, c->variant == TAKE_TAKE ? TORCH_INDEX_SELECT : TORCH_TAKE_ALONG_DIM, x.id,
+                             which.id, 1, &dim, shape_permute(&shape, layout.axes), lower_dtype(l, x.id));
+    return lower_output(l, call, 0, (struct lowered){id, layout});
 }
 
 const struct layer_handler op_take_handler = {
@@ -331,15 +322,14 @@ static int op_matrix_lower(struct lowering *l, const struct keras_call *call)
     enum dtype dtype = lower_dtype(l, x.id);
     if (whole_matrix(c)) {
         struct torch_attr attr = attr_int("diagonal", c->offset);
-        lower_output(l, call, 0,
-                     lower_one(l, call, c->variant == MATRIX_TRIL ? TORCH_TRIL : TORCH_TRIU, x, shape, x.layout, dtype,
-                               1, &attr));
-        return 0;
+        return lower_output(l, call, 0,
+                            lower_one(l, call, c->variant == MATRIX_TRIL ? TORCH_TRIL : TORCH_TRIU, x, shape, x.layout,
+                                      dtype, 1, &attr));
     }
     struct torch_attr offset = attr_int("offset", c->offset);
     if (makes_diagonal(c, &call->inputs[0]->shape)) {
-        lower_output(l, call, 0, lower_one(l, call, TORCH_DIAG_EMBED, x, shape, layout_keras(2), dtype, 1, &offset));
-        return 0;
+        return lower_output(l, call, 0,
+                            lower_one(l, call, TORCH_DIAG_EMBED, x, shape, layout_keras(2), dtype, 1, &offset));
     }
     struct diagonal d;
     if (!find_diagonal(c, &call->inputs[0]->shape, &d))
@@ -353,8 +343,7 @@ static int op_matrix_lower(struct lowering *l, const struct keras_call *call)
     if (c->variant == MATRIX_TRACE)
         y = lower_one(l, call, TORCH_SUM, y, shape, layout_keras(shape.rank), dtype_is_float(dtype) ? dtype : DTYPE_I64,
                       1, &last);
-    lower_output(l, call, 0, y);
-    return 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler op_matrix_handler = {

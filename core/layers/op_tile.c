@@ -334,8 +334,7 @@ static int op_tile_lower(struct lowering *l, const struct keras_call *call)
     } else {
         x = lower_padding(l, call, &p, x);
     }
-    lower_output(l, call, 0, x);
-    return 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler op_tile_handler = {

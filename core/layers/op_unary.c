@@ -99,8 +99,7 @@ static int op_unary_lower(struct lowering *l, const struct keras_call *call)
     struct lowered x = lower_input(l, call, 0);
     if (rows[variant].type == FLOAT || rows[variant].type == NUMBER)
         x = lower_convert(l, call, x, dtype);
-    lower_output(l, call, 0, lower_map(l, call, rows[variant].op, x, dtype));
-    return 0;
+    return lower_output(l, call, 0, lower_map(l, call, rows[variant].op, x, dtype));
 }
 
 const struct layer_handler op_unary_handler = {
@@ -245,8 +244,7 @@ static struct lowered lower_adjust(struct lowering *l, const struct keras_call *
 
 static int op_adjust_lower(struct lowering *l, const struct keras_call *call)
 {
-    lower_output(l, call, 0, lower_adjust(l, call, call->layer->config, lower_input(l, call, 0)));
-    return 0;
+    return lower_output(l, call, 0, lower_adjust(l, call, call->layer->config, lower_input(l, call, 0)));
 }
 
 const struct layer_handler op_adjust_handler = {

@@ -212,8 +212,7 @@ static int op_warp_lower(struct lowering *l, const struct keras_call *call)
                              .attrs = attrs,
                              .shape = lower_shape(l, x.id),
                              .dtype = DTYPE_F32};
-    lower_output(l, call, 0, (struct lowered){lower_node(l, call, &spec), x.layout});
-    return 0;
+    return lower_output(l, call, 0, (struct lowered){lower_node(l, call, &spec), x.layout});
 }
 
 const struct layer_handler op_warp_handler = {

@@ -297,8 +297,7 @@ static int op_window_lower(struct lowering *l, const struct keras_call *call)
     }
     if (!module.constant)
         return h5pt_fail_memory(lower_error(l));
-    lower_output(l, call, 0, x);
-    return 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler op_window_handler = {

@@ -132,6 +132,21 @@ int operand_list(const struct operand_source *source, const json_t *argument, in
     return (int)n;
 }
 
+bool operand_parts(const struct operand_source *source, int count, int ret[2])
+{
+    const json_t *x = layer_argument(source->arguments, 0, "x");
+    if (count == 1) {
+        ret[0] = layer_argument_tensor(x);
+        return ret[0] >= 0;
+    }
+    struct operand pair[2];
+    if (operand_list(source, x, 2, pair) != 2 || pair[0].kind != OPERAND_TENSOR || pair[1].kind != OPERAND_TENSOR)
+        return false;
+    ret[0] = pair[0].input;
+    ret[1] = pair[1].input;
+    return true;
+}
+
 int operand_fail(struct layer_shape *s, const char *name)
 {
     return h5pt_fail(s->err, H5PT_UNSUPPORTED_CALL_ARGUMENT, name,

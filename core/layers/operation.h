@@ -39,6 +39,8 @@ struct operand operand_from(const struct operand_source *source, const json_t *a
 struct operand operand_at(const struct operand_source *source, int position, const char *name);
 /* The items of an argument that is a list of tensors; their number, or -1 when it is none or has more than `capacity`. */
 int operand_list(const struct operand_source *source, const json_t *argument, int capacity, struct operand *ret);
+/* The inputs that "x" is: `count` 1, one tensor; 2, a list of a real and an imaginary part. False when it is not that. */
+bool operand_parts(const struct operand_source *source, int count, int ret[2]);
 /* UNSUPPORTED_CALL_ARGUMENT naming the operation, -1. */
 int operand_fail(struct layer_shape *s, const char *name);
 
@@ -107,16 +109,10 @@ struct lowered lower_flip(struct lowering *l, const struct keras_call *call, str
 /* One index of a dim, which goes away; x in Keras order. */
 struct lowered lower_select(struct lowering *l, const struct keras_call *call, struct lowered x, int dim,
                             int64_t index);
-/* All in the layout of the first. */
-struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int count, const struct lowered *x,
-                         int dim);
 /* x with axis i = axis axes[i] of x; a value in Keras order (x too) unless the layout can take it. */
 struct lowered lower_transpose(struct lowering *l, const struct keras_call *call, struct lowered x, const int *axes);
 /* SOLVE or SOLVE_TRIANGULAR of values in Keras order; y is a vector when it has one axis less. */
 struct lowered lower_solve(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
                            struct lowered y, bool upper);
-/* torch.einsum of values in Keras order. */
-struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, const char *equation, struct lowered x,
-                            struct lowered y, struct shape shape, enum dtype dtype);
 
 #endif

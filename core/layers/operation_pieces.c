@@ -55,30 +55,6 @@ struct lowered lower_select(struct lowering *l, const struct keras_call *call, s
     return lower_one(l, call, TORCH_SELECT, x, shape, layout_keras(shape.rank), lower_dtype(l, x.id), 2, attrs);
 }
 
-struct lowered lower_cat(struct lowering *l, const struct keras_call *call, int count, const struct lowered *x, int dim)
-{
-    struct shape shape = lower_shape(l, x[0].id);
-    int ids[NODE_MAX_INPUTS];
-    struct torch_attr attr = attr_int("dim", dim);
-    shape.dims[dim] = 0;
-    for (int i = 0; i < count; i++) {
-        int64_t size = lower_shape(l, x[i].id).dims[dim];
-        ids[i] = x[i].id;
-        shape.dims[dim] = size < 0 || shape.dims[dim] < 0 ? DIM_UNKNOWN : shape.dims[dim] + size;
-    }
-    int id = lower_node(l, call,
-                        &(struct node_spec){
-                            .op = TORCH_CAT,
-                            .input_count = count,
-                            .inputs = ids,
-                            .attr_count = 1,
-                            .attrs = &attr,
-                            .shape = shape,
-                            .dtype = lower_dtype(l, x[0].id),
-                        });
-    return (struct lowered){id, x[0].layout};
-}
-
 struct lowered lower_transpose(struct lowering *l, const struct keras_call *call, struct lowered x, const int *axes)
 {
     int64_t dims[SHAPE_MAX_RANK];
@@ -90,23 +66,6 @@ struct lowered lower_transpose(struct lowering *l, const struct keras_call *call
     struct torch_attr attr = attr_list(l, "dims", in.rank, dims);
     return lower_one(l, call, TORCH_PERMUTE, x, shape_permute(&in, axes), layout_keras(in.rank), lower_dtype(l, x.id),
                      1, &attr);
-}
-
-struct lowered lower_einsum(struct lowering *l, const struct keras_call *call, const char *equation, struct lowered x,
-                            struct lowered y, struct shape shape, enum dtype dtype)
-{
-    struct torch_attr attr = attr_text_copy(l, "equation", equation);
-    int id = lower_node(l, call,
-                        &(struct node_spec){
-                            .op = TORCH_EINSUM,
-                            .input_count = 2,
-                            .inputs = (int[]){x.id, y.id},
-                            .attr_count = 1,
-                            .attrs = &attr,
-                            .shape = shape,
-                            .dtype = dtype,
-                        });
-    return (struct lowered){id, layout_keras(shape.rank)};
 }
 
 struct lowered lower_solve(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
@@ -124,16 +83,7 @@ struct lowered lower_solve(struct lowering *l, const struct keras_call *call, en
     if (!shape_broadcast(&left, &right, &shape))
         h5pt_fail(l->err, H5PT_INTERNAL, call->layer->path, "The matrices do not fit");
     struct torch_attr attr = attr_bool("upper", upper);
-    int id = lower_node(l, call,
-                        &(struct node_spec){
-                            .op = op,
-                            .input_count = 2,
-                            .inputs = (int[]){x.id, y.id},
-                            .attr_count = op == TORCH_SOLVE_TRIANGULAR,
-                            .attrs = &attr,
-                            .shape = shape,
-                            .dtype = DTYPE_F32,
-                        });
+    int id = lower_function2(l, call, op, x.id, y.id, op == TORCH_SOLVE_TRIANGULAR, &attr, shape, DTYPE_F32);
     struct lowered z = {id, layout_keras(shape.rank)};
     return vector ? lower_select(l, call, z, shape.rank - 1, 0) : z;
 }

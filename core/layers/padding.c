@@ -147,8 +147,7 @@ static int zero_padding_lower(struct lowering *l, const struct keras_call *call)
     torch_margins(c, before, after);
     struct lowered x = spatial_input(l, call, c->rank);
     x = lower_pad(l, call, x, before, after, 0);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler zero_padding_handler = {
@@ -197,8 +196,7 @@ static int cropping_lower(struct lowering *l, const struct keras_call *call)
         struct torch_attr attrs[] = {attr_list(l, "start", shape.rank, start), attr_list(l, "stop", shape.rank, stop)};
         x.id = lower_function(l, call, TORCH_SLICE, x.id, 2, attrs, shape, call->inputs[0]->dtype);
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler cropping_handler = {

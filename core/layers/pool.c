@@ -49,8 +49,7 @@ static int pool(const struct layer_run *run, enum window_pooling pooling)
 
 static int finish(struct lowering *l, const struct keras_call *call, struct lowered x)
 {
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 /* A node with one input and no parameters. */
@@ -58,17 +57,7 @@ static struct lowered node(struct lowering *l, const struct keras_call *call, st
                            const char *module, int attr_count, const struct torch_attr *attrs,
                            const struct shape *shape)
 {
-    x.id = lower_node(l, call,
-                      &(struct node_spec){
-                          .op = op,
-                          .module = module,
-                          .input_count = 1,
-                          .inputs = &x.id,
-                          .attr_count = attr_count,
-                          .attrs = attrs,
-                          .shape = *shape,
-                          .dtype = call->outputs[0]->dtype,
-                      });
+    x.id = lower_plain_module(l, call, op, module, x.id, attr_count, attrs, *shape, call->outputs[0]->dtype);
     return x;
 }
 

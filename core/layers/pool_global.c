@@ -104,8 +104,7 @@ static int lower_global(struct lowering *l, const struct keras_call *call, enum 
     const struct torch_attr attrs[] = {attr_list(l, "dim", count, dims), attr_bool("keepdim", c->keepdims)};
     struct lowered y = {.layout = c->keepdims ? x.layout : layout_keras(2)};
     y.id = lower_function(l, call, op, x.id, 2, attrs, output, call->outputs[0]->dtype);
-    lower_output(l, call, 0, y);
-    return y.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, y);
 }
 
 static int reference_max(const struct layer_run *run)
@@ -162,14 +161,8 @@ static struct lowered sum_steps(struct lowering *l, const struct keras_call *cal
     shape.dims[dim] = keepdims ? 1 : shape.dims[2];
     shape.rank = keepdims ? 3 : 2;
     const struct torch_attr attrs[] = {attr_int("dim", dim), attr_bool("keepdim", keepdims)};
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_SUM,
-                                          .input_count = 1,
-                                          .inputs = &x.id,
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = lower_dtype(l, x.id) == DTYPE_BOOL ? DTYPE_I64 : DTYPE_F32});
+    x.id = lower_function(l, call, TORCH_SUM, x.id, 2, attrs, shape,
+                          lower_dtype(l, x.id) == DTYPE_BOOL ? DTYPE_I64 : DTYPE_F32);
     x.layout = keepdims ? x.layout : layout_keras(2);
     return x;
 }
@@ -187,8 +180,7 @@ static int lower_masked_mean(struct lowering *l, const struct keras_call *call, 
     x = c->selects ? lower_where_number(l, call, kept, x, 0) : lower_binary(l, call, TORCH_MUL, x, kept);
     x = lower_binary(l, call, TORCH_DIV, sum_steps(l, call, x, step, c->keepdims),
                      sum_steps(l, call, kept, step, c->keepdims));
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 static int lower_avg(struct lowering *l, const struct keras_call *call)

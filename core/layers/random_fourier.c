@@ -62,16 +62,10 @@ static int random_fourier_lower(struct lowering *l, const struct keras_call *cal
     kernel = lower_binary(l, call, TORCH_DIV, kernel, lower_weight_value(l, call, "kernel_scale", &one, &layout));
     struct shape shape = lower_shape(l, x.id);
     shape.dims[1] = c->features;
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_MATMUL,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){x.id, kernel.id},
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function2(l, call, TORCH_MATMUL, x.id, kernel.id, 0, NULL, shape, DTYPE_F32);
     x = lower_binary(l, call, TORCH_ADD, x, lower_weight_value(l, call, "bias", &row, &layout));
     x = lower_pointwise(l, call, x, TORCH_COS, NULL, 0, NULL);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler random_fourier_handler = {

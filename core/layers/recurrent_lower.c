@@ -3,6 +3,7 @@
  * run backwards alone its input is flipped, a loop has a setting for that. Loops give their outputs where the inputs stood. */
 #include <string.h>
 
+#include "layers/compose.h"
 #include "layers/recurrent.h"
 
 /* One call being lowered. */
@@ -66,19 +67,7 @@ static int add_flip(const struct context *c, int x, enum dtype dtype)
 
 static int add_cat(const struct context *c, int a, int b, int dim)
 {
-    struct torch_attr attr = attr_int("dim", dim);
-    struct shape shape = lower_shape(c->l, a), other = lower_shape(c->l, b);
-    if (shape.dims[dim] >= 0)
-        shape.dims[dim] = other.dims[dim] < 0 ? DIM_UNKNOWN : shape.dims[dim] + other.dims[dim];
-    return lower_node(c->l, c->call,
-                      &(struct node_spec){
-                          .op = TORCH_CAT,
-                          .input_count = 2,
-                          .inputs = (int[]){a, b},
-                          .attr_count = 1,
-                          .attrs = &attr,
-                          .shape = shape,
-                      });
+    return lower_cat(c->l, c->call, 2, (const struct lowered[]){{.id = a}, {.id = b}}, dim).id;
 }
 
 /* (batch, units) → (1, batch, units), as torch's modules take states. */
@@ -254,13 +243,7 @@ static int add_input_convolution(const struct context *c, const struct recurrent
     gates.rank++;
     gates.dims[0] = x.dims[0];
     gates.dims[1] = x.dims[1];
-    return lower_node(c->l, c->call,
-                      &(struct node_spec){
-                          .op = TORCH_UNFLATTEN_LIKE,
-                          .input_count = 2,
-                          .inputs = (int[]){in.id, c->x.id},
-                          .shape = gates,
-                      });
+    return lower_function2(c->l, c->call, TORCH_UNFLATTEN_LIKE, in.id, c->x.id, 0, NULL, gates, DTYPE_F32);
 }
 
 /* The sequence, in the order of time, without the steps whose mirror image is masked. */

@@ -130,8 +130,7 @@ static int flatten_lower(struct lowering *l, const struct keras_call *call)
         x = unsqueeze(l, call, x);
     else if (rank > 2)
         x = flatten_node(l, call, x);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler flatten_handler = {
@@ -204,8 +203,7 @@ static int reshape_lower(struct lowering *l, const struct keras_call *call)
     for (int i = 1; i < out->rank; i++)
         from[i] = -1;
     x = lower_reshape(l, call, x, out->rank, out->dims, from);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler reshape_handler = {
@@ -283,8 +281,7 @@ static int permute_lower(struct lowering *l, const struct keras_call *call)
         for (int i = 0; i < x.layout.rank; i++)
             x.layout.axes[i] = inverse[x.layout.axes[i]];
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler permute_handler = {
@@ -334,8 +331,7 @@ static int repeat_vector_lower(struct lowering *l, const struct keras_call *call
     const struct torch_size keep = {.value = -1, .from_dim = -1}, times = {.value = shape.dims[1], .from_dim = -1};
     struct torch_attr sizes = attr_sizes(l, "sizes", 3, (const struct torch_size[]){keep, times, keep});
     x.id = lower_function(l, call, TORCH_EXPAND, x.id, 1, &sizes, shape, call->inputs[0]->dtype);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler repeat_vector_handler = {

@@ -328,16 +328,9 @@ static int resizing_lower_like(struct lowering *l, const struct keras_call *call
     struct torch_attr attrs[] = {attr_list(l, "times", 2, c->times),
                                  attr_text(plain ? "mode" : "method", interpolation_text(c)),
                                  attr_bool("antialias", c->smooth)};
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = plain ? TORCH_INTERPOLATE_LIKE : TORCH_RESIZE_LIKE,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){x.id, like.id},
-                                          .attr_count = plain ? 2 : 3,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    x.id = lower_function2(l, call, plain ? TORCH_INTERPOLATE_LIKE : TORCH_RESIZE_LIKE, x.id, like.id, plain ? 2 : 3,
+                           attrs, shape, DTYPE_F32);
+    return lower_output(l, call, 0, x);
 }
 
 static int resizing_lower(struct lowering *l, const struct keras_call *call)
@@ -359,8 +352,7 @@ static int resizing_lower(struct lowering *l, const struct keras_call *call)
         struct box rest = {.start = {box.cut[0], box.cut[1]}, .size = {c->size[0], c->size[1]}};
         x = lower_slice(l, call, x, &rest);
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler resizing_handler = {

@@ -110,19 +110,14 @@ static int reversible_lower(struct lowering *l, const struct keras_call *call)
     else
         shape.dims[shape.rank++] = c->table.output_dim;
     struct lowered y = {.layout = layout_keras(shape.rank)};
-    y.id = lower_node(l, call,
-                      &(struct node_spec){.op = reverse ? TORCH_LINEAR : TORCH_EMBEDDING,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){x.id, table.id},
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    y.id = lower_function2(l, call, reverse ? TORCH_LINEAR : TORCH_EMBEDDING, x.id, table.id, 0, NULL, shape,
+                           DTYPE_F32);
     if (reverse && c->soft_cap != 0) {
         y = lower_scalar(l, call, TORCH_DIV_SCALAR, y, c->soft_cap);
         y = lower_scalar(l, call, TORCH_MUL_SCALAR, lower_pointwise(l, call, y, TORCH_TANH, NULL, 0, NULL),
                          c->soft_cap);
     }
-    lower_output(l, call, 0, y);
-    return y.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, y);
 }
 
 const struct layer_handler reversible_embedding_handler = {

@@ -132,8 +132,7 @@ static int rescaling_lower(struct lowering *l, const struct keras_call *call)
     x = lower_float(l, call, x);
     x = rescaling_apply(l, call, x, &c->scale, "scale", TORCH_MUL_SCALAR, TORCH_MUL, 1);
     x = rescaling_apply(l, call, x, &c->offset, "offset", TORCH_ADD_SCALAR, TORCH_ADD, 0);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler rescaling_handler = {
@@ -277,8 +276,7 @@ static int normalization_lower(struct lowering *l, const struct keras_call *call
         x = lower_binary(l, call, TORCH_ADD, mean, lower_binary(l, call, TORCH_MUL, x, deviation));
     else
         x = lower_binary(l, call, TORCH_DIV, lower_binary(l, call, TORCH_SUB, x, mean), deviation);
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler normalization_handler = {

@@ -175,22 +175,6 @@ static struct lowered project_all(struct lowering *l, const struct keras_call *c
     return x;
 }
 
-static struct lowered concatenate(struct lowering *l, const struct keras_call *call, struct lowered a, struct lowered b)
-{
-    struct shape shape = lower_shape(l, a.id);
-    struct torch_attr dim = attr_int("dim", 1);
-    shape.dims[1] *= 2;
-    a.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_CAT,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){a.id, b.id},
-                                          .attr_count = 1,
-                                          .attrs = &dim,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
-    return a;
-}
-
 /* psd counts the bins between the first and the last twice, for the negative frequencies. */
 static struct lowered double_bins(struct lowering *l, const struct keras_call *call, struct lowered power)
 {
@@ -219,7 +203,7 @@ static struct lowered spectra(struct lowering *l, const struct keras_call *call,
     if (c->mode == STFT_REAL || c->mode == STFT_IMAG)
         return c->mode == STFT_REAL ? real : imag;
     if (c->mode == STFT_BOTH)
-        return concatenate(l, call, real, imag);
+        return lower_cat(l, call, 2, (const struct lowered[]){real, imag}, 1);
     real = lower_pointwise(l, call, real, TORCH_SQUARE, NULL, 0, NULL);
     imag = lower_pointwise(l, call, imag, TORCH_SQUARE, NULL, 0, NULL);
     struct lowered power = lower_binary(l, call, TORCH_ADD, real, imag);
@@ -256,8 +240,7 @@ static int stft_lower(struct lowering *l, const struct keras_call *call)
                               (const int[]){-1, -1, 2});
         x.layout = layout_spatial(call->layer, 3);
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler stft_handler = {

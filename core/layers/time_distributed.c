@@ -57,8 +57,7 @@ static int time_to_batch_lower(struct lowering *l, const struct keras_call *call
     }
     const struct torch_attr attrs[] = {attr_int("start_dim", 0), attr_int("end_dim", 1)};
     int id = lower_function(l, call, TORCH_FLATTEN, x.id, 2, attrs, out, call->outputs[0]->dtype);
-    lower_output(l, call, 0, (struct lowered){id, layout});
-    return 0;
+    return lower_output(l, call, 0, (struct lowered){id, layout});
 }
 
 const struct layer_handler time_to_batch_handler = {
@@ -97,16 +96,8 @@ static int batch_to_time_lower(struct lowering *l, const struct keras_call *call
         out.dims[i + 1] = in.dims[i];
         layout.axes[i + 1] = x.layout.axes[i] + 1;
     }
-    int id = lower_node(l, call,
-                        &(struct node_spec){
-                            .op = TORCH_UNFLATTEN_LIKE,
-                            .input_count = 2,
-                            .inputs = (int[]){x.id, like.id},
-                            .shape = out,
-                            .dtype = call->outputs[0]->dtype,
-                        });
-    lower_output(l, call, 0, (struct lowered){id, layout});
-    return 0;
+    int id = lower_function2(l, call, TORCH_UNFLATTEN_LIKE, x.id, like.id, 0, NULL, out, call->outputs[0]->dtype);
+    return lower_output(l, call, 0, (struct lowered){id, layout});
 }
 
 const struct layer_handler batch_to_time_handler = {

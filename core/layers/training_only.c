@@ -83,8 +83,7 @@ static int dropout_lower(struct lowering *l, const struct keras_call *call)
         struct torch_attr p = attr_float("p", c->rate);
         x = lower_pointwise(l, call, x, op, lower_module(l, call, NULL), 1, &p);
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler dropout_handler = {

@@ -224,14 +224,7 @@ static struct lowered lower_resize(struct lowering *l, const struct keras_call *
     for (int i = 0; i < 2; i++)
         if (shape.dims[2 + i] != DIM_UNKNOWN)
             shape.dims[2 + i] *= c->factor[i];
-    x.id = lower_node(l, call,
-                      &(struct node_spec){.op = TORCH_RESIZE_LIKE,
-                                          .input_count = 2,
-                                          .inputs = (const int[]){x.id, x.id},
-                                          .attr_count = 2,
-                                          .attrs = attrs,
-                                          .shape = shape,
-                                          .dtype = DTYPE_F32});
+    x.id = lower_function2(l, call, TORCH_RESIZE_LIKE, x.id, x.id, 2, attrs, shape, DTYPE_F32);
     return x;
 }
 
@@ -254,8 +247,7 @@ static int upsampling_lower(struct lowering *l, const struct keras_call *call)
         for (int i = 0; i < c->rank; i++)
             x = lower_repeat(l, call, x, i + 2, c->factor[i]);
     }
-    lower_output(l, call, 0, x);
-    return x.id < 0 ? -1 : 0;
+    return lower_output(l, call, 0, x);
 }
 
 const struct layer_handler upsampling_handler = {

@@ -69,10 +69,10 @@ def schema():
     return validator(schema)
 
 
-def convert(h5pt, case, folder, expected):
+def convert(h5pt, case, folder, expected, *options):
     stem = os.path.join(CASES, case)
     architecture = ["--architecture", stem + ".json"] if os.path.exists(stem + ".json") else []
-    command = [h5pt, "convert", torch_check.model_of(stem), *architecture, "-o", str(folder)]
+    command = [h5pt, "convert", torch_check.model_of(stem), *architecture, *options, "-o", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
     assert done.returncode == expected, "exit %d\n%s\n%s" % (done.returncode, done.stdout, done.stderr)
     return torch_check.read_report(folder)

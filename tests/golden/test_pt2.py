@@ -2,13 +2,12 @@
 """model.pt2 of the golden cases: torch.export loads it, runs it on the case's inputs and on another batch size, and agrees with Keras."""
 import os
 import re
-import subprocess
 
 import numpy as np
 import pytest
 import torch
 import torch_check
-from test_golden import CASES, CONVERTED, FORM_CASES, TO_CONVERT, check_artifacts
+from test_golden import CASES, CONVERTED, FORM_CASES, TO_CONVERT, check_artifacts, convert
 
 # What torch.export.unflatten and run_decompositions must be able to take apart as well.
 TAKEN_APART = [case for case in TO_CONVERT if re.search(r"/compose/(classic_cnn|inverted_residual|residual)_|/conv/conv_stack_", case)]
@@ -24,28 +23,12 @@ FREE_SIZES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def h5pt():
-    return torch_check.find_program()
-
-
-def convert(h5pt, case, folder):
-    stem = os.path.join(CASES, case)
-    architecture = ["--architecture", stem + ".json"] if os.path.exists(stem + ".json") else []
-    command = [h5pt, "convert", torch_check.model_of(stem), *architecture, "--parity", "off", "--formats", "pt,py,pt2", "-o", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
-    assert done.returncode == CONVERTED, "exit %d\n%s\n%s" % (done.returncode, done.stdout, done.stderr)
-    return torch_check.read_report(folder)
-
-
 def load_program(h5pt, case, folder):
     """(the report, the ExportedProgram) of a case."""
-    report = convert(h5pt, case, folder)
-    for warning in report["warnings"]:
-        if warning["code"] == "FORMAT_LEFT_OUT":
-            assert not os.path.exists(folder / "model.pt2") and "model.pt2" not in [a["name"] for a in report["artifacts"]]
-            assert "no aten form yet" in warning["message"] or "that only the input tells" in warning["message"], warning
-            pytest.skip(warning["message"])
+    report = convert(h5pt, case, folder, CONVERTED, "--parity", "off", "--formats", "pt,py,pt2")
+    reason = torch_check.left_out(report, folder, "model.pt2")
+    if reason:
+        pytest.skip(reason)
     check_artifacts(report, folder, ("model.pt", "model.py", "model.pt2"))
     return report, torch.export.load(str(folder / "model.pt2"))
 

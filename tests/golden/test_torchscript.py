@@ -1,39 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """model.torchscript.pt: every golden case that the form can hold, in the real torch; and that it trains, freezes and is saved again."""
 import os
-import subprocess
 
 import pytest
 import torch
 import torch_check
-from test_golden import CASES, FORM_CASES, TO_CONVERT
+from test_golden import CASES, CONVERTED, FORM_CASES, TO_CONVERT, convert
 
-# Why a case may have no such form: what the expansion of operations says of itself.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
 
-def convert(case, folder):
-    stem = os.path.join(CASES, case)
-    architecture = ["--architecture", stem + ".json"] if os.path.exists(stem + ".json") else []
-    command = [torch_check.find_program(), "convert", torch_check.model_of(stem), *architecture, "--formats", "pt,torchscript", "-o", str(folder)]
-    done = subprocess.run([*command, "--parity", "off"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return torch_check.read_report(folder), os.path.join(folder, "model.torchscript.pt")
-
-
-def left_out(report, path):
-    reasons = [w["message"] for w in report["warnings"] if w["code"] == "FORMAT_LEFT_OUT"]
-    assert os.path.exists(path) != bool(reasons), "it is there, or the report says why it is not"
-    return reasons
+def convert_form(h5pt, case, folder):
+    return convert(h5pt, case, folder, CONVERTED, "--parity", "off", "--formats", "pt,torchscript"), folder / "model.torchscript.pt"
 
 
 @pytest.mark.parametrize("case", FORM_CASES)
-def test_runs_as_keras_does(case, tmp_path):
+def test_runs_as_keras_does(h5pt, case, tmp_path):
     inputs, outputs, _ = torch_check.read_case(os.path.join(CASES, case))
-    report, path = convert(case, tmp_path)
-    reasons = left_out(report, path)
-    if reasons:
-        pytest.skip(reasons[0])
+    report, path = convert_form(h5pt, case, tmp_path)
+    reason = torch_check.left_out(report, tmp_path, path.name)
+    if reason:
+        pytest.skip(reason)
     net = torch.jit.load(path)
     state = torch.load(tmp_path / "model.pt", weights_only=True)
     assert set(net.state_dict()) == set(state) and all(torch.equal(net.state_dict()[name], state[name]) for name in state)
@@ -43,10 +30,10 @@ def test_runs_as_keras_does(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", [c for c in TO_CONVERT if "/compose/classic_cnn" in c or "/compose/residual" in c])
-def test_trains_freezes_and_is_saved_again(case, tmp_path):
+def test_trains_freezes_and_is_saved_again(h5pt, case, tmp_path):
     inputs, _, _ = torch_check.read_case(os.path.join(CASES, case))
-    report, path = convert(case, tmp_path)
-    assert not left_out(report, path)
+    report, path = convert_form(h5pt, case, tmp_path)
+    assert not torch_check.left_out(report, tmp_path, path.name)
     net = torch.jit.load(path)
     x = [torch_check.to_torch(a, spec) for a, spec in zip(inputs, report["inputs"])]
     before = net(*x)

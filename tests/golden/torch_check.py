@@ -62,6 +62,15 @@ def read_report(folder):
         return json.load(file)
 
 
+def left_out(report, folder, artifact):
+    """Why the report says that this artifact was not made, or None where it was. A reason is one of the two that there are: another is a bug."""
+    reasons = [w["message"] for w in report["warnings"] if w["code"] == "FORMAT_LEFT_OUT" and w["message"].startswith(artifact)]
+    present = os.path.exists(os.path.join(folder, artifact)), artifact in [a["name"] for a in report["artifacts"]]
+    assert present == (not reasons,) * 2, "it is there, or the report says why it is not"
+    assert all("no aten form yet" in reason or "that only the input tells" in reason for reason in reasons), reasons
+    return reasons[0] if reasons else None
+
+
 def load(folder):
     """The nn.Module of FOLDER/model.py with the weights of FOLDER/model.pt, and that state_dict."""
     weights = os.path.join(folder, "model.pt")
