@@ -339,7 +339,7 @@ static int op_product_reference(const struct layer_run *run)
     struct operand o[2];
     struct operand_tensor t[2] = {{NULL, NULL}, {NULL, NULL}};
     struct equation e;
-    struct shape shapes[2];
+    struct shape shapes[2] = {{0}};
     int64_t sizes[128];
     int n = operands(c, &source, o), status = 0;
     for (int i = 0; i < n && status == 0; i++)
