@@ -2,7 +2,6 @@
 /* What jobs leave in the metrics. */
 #include <signal.h>
 
-#include "convert.h"
 #include "jobs/internal.h"
 
 void measure_run(struct metrics *metrics, const struct child_result *result)
@@ -19,12 +18,16 @@ void measure_run(struct metrics *metrics, const struct child_result *result)
 /* The report comes from a process that has read a hostile file: only the stages that there are become labels. */
 static void measure_stages(struct metrics *metrics, const json_t *report)
 {
+    static const char *const stages[] = {
+#define STAGE(id, name) name,
+#include "stages.def"
+#undef STAGE
+    };
     const json_t *timings = json_object_get(report, "timings_ms");
-    for (int i = 0; i < CONVERT_STAGE_COUNT; i++) {
-        const char *stage = convert_stage_name((enum convert_stage)i);
-        const json_t *ms = json_object_get(timings, stage);
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+        const json_t *ms = json_object_get(timings, stages[i]);
         if (json_is_number(ms))
-            metrics_observe(metrics, METRIC_job_stage_seconds, METRIC_LABELS(stage), json_number_value(ms) / 1e3);
+            metrics_observe(metrics, METRIC_job_stage_seconds, METRIC_LABELS(stages[i]), json_number_value(ms) / 1e3);
     }
 }
 

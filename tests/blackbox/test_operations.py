@@ -166,6 +166,13 @@ def test_a_second_signal_ends_the_waiting(start_daemon, gate, model):
     assert daemon.wait_for(job_id, "succeeded")["attempts"] == 1
 
 
+def test_the_daemon_itself_holds_no_reader_of_hostile_files(daemon):
+    with open("/proc/%d/maps" % daemon.process.pid) as file:
+        loaded = file.read()
+    assert "libmicrohttpd" in loaded
+    assert [name for name in ("libhdf5", "openblas", "libcblas") if name in loaded] == []
+
+
 def check(*arguments):
     return subprocess.run([program("h5ptd"), "--check", *arguments], env={}, capture_output=True, text=True, timeout=PATIENCE)
 
