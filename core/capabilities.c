@@ -10,7 +10,11 @@
 #include "layers/activation.h"
 #include "layers/layer.h"
 
-static const char *const stage_names[CONVERT_STAGE_COUNT] = {"read", "graph", "lower", "write", "parity", "report"};
+static const char *const stage_names[CONVERT_STAGE_COUNT] = {
+#define STAGE(id, name) name,
+#include "stages.def"
+#undef STAGE
+};
 static const char *const verdict_names[] = {"converted", "refused", "parity_failed"};
 static const char format_names[] = /* in the order of enum convert_format, with a space behind each */
 #define FORMAT(id, name, file, media_type, is_default) name " "

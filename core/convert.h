@@ -39,14 +39,10 @@ enum convert_dtype { CONVERT_DTYPE_KEEP, CONVERT_DTYPE_FLOAT32, CONVERT_DTYPE_FL
 
 enum convert_parity { CONVERT_PARITY_FULL, CONVERT_PARITY_QUICK, CONVERT_PARITY_OFF };
 
-/* In the order in which they happen. */
 enum convert_stage {
-    CONVERT_STAGE_READ,   /* open the file, read the configuration */
-    CONVERT_STAGE_GRAPH,  /* Keras graph, weights bound */
-    CONVERT_STAGE_LOWER,  /* torch graph */
-    CONVERT_STAGE_WRITE,  /* artifacts */
-    CONVERT_STAGE_PARITY, /* run both, compare */
-    CONVERT_STAGE_REPORT,
+#define STAGE(id, name) CONVERT_STAGE_##id,
+#include "stages.def"
+#undef STAGE
     CONVERT_STAGE_COUNT
 };
 

@@ -42,6 +42,7 @@ static const struct action {
     {"--help", "Print this text", CONFIG_HELP},
     {"--version", "Print the version", CONFIG_VERSION},
     {"--print-config", "Print the settings that would be used, as an environment file", CONFIG_PRINT_CONFIG},
+    {"--check", "Try whether the service would start with these settings, and convert a small model", CONFIG_CHECK},
     {"--print-routes", "Print the routes of the API: listener, method, path, query parameters", CONFIG_PRINT_ROUTES},
 };
 enum { ACTION_COUNT = sizeof actions / sizeof *actions };

@@ -22,7 +22,7 @@ struct config {
 #undef CONFIG
 };
 
-enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_PRINT_CONFIG, CONFIG_PRINT_ROUTES };
+enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_PRINT_CONFIG, CONFIG_PRINT_ROUTES, CONFIG_CHECK };
 
 /* Reads flags and environment. On success *ret is to be released; USAGE otherwise. */
 int config_load(int argc, char *const *argv, char *const *environment, struct config *ret,

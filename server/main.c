@@ -9,12 +9,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "config.h"
 #include "http/http.h"
 #include "http/router.h"
 #include "jobs/child.h"
 #include "jobs/jobs.h"
 #include "log.h"
+#include "notify.h"
 #include "service.h"
 #include "store/files.h"
 #include "store/store.h"
@@ -27,33 +29,13 @@ struct daemon {
     json_t *description;
     struct files *files;
     struct store *store;
+    struct metrics *metrics;
     struct service service;
     struct http *api, *admin;
 };
 
 /* Answers that are on their way when everything else is done get so long. */
 enum { LAST_ANSWERS_MS = 5000 };
-
-/* Runs the worker once, to learn what it and this kernel can do. */
-static int ask_worker(struct daemon *daemon, struct h5pt_error *err)
-{
-    struct child_result result;
-    const struct child_request request = {.program = daemon->worker,
-                                          .config = &daemon->config,
-                                          .inputs = {-1, -1, -1},
-                                          .output_dir = -1,
-                                          .describe = true,
-                                          .stop = -1};
-    if (child_run(&request, &result, err))
-        return -1;
-    daemon->description = result.last;
-    const json_t *error = json_object_get(result.last, "error");
-    if (json_object_get(result.last, "version"))
-        return 0;
-    const char *message = json_string_value(json_object_get(error, "message"));
-    return h5pt_fail(err, H5PT_NOT_READY, "worker", "%s does not run (signal %d, status %d): %s", daemon->worker,
-                     result.signal, result.status, message ? message : result.output);
-}
 
 static void warn_of_sandbox(const struct daemon *daemon)
 {
@@ -67,17 +49,27 @@ static int start(struct daemon *daemon, struct h5pt_error *err)
 {
     const struct config *config = &daemon->config;
     daemon->worker = child_find_program(config->worker, err);
-    if (!daemon->worker || ask_worker(daemon, err) || files_open(config->data_dir, &daemon->files, err) ||
+    if (!daemon->worker || child_describe(daemon->worker, config, &daemon->description, err) ||
+        files_open(config->data_dir, config->disk_reserve, &daemon->files, err) ||
         store_open(config->data_dir, &daemon->store, err))
         return -1;
     warn_of_sandbox(daemon);
-    daemon->service = (struct service){.config = config, .files = daemon->files, .description = daemon->description};
-    if (jobs_start(config, daemon->worker, daemon->store, daemon->files, &daemon->service.jobs, err))
+    daemon->metrics = metrics_new();
+    if (!daemon->metrics)
+        return h5pt_fail_memory(err);
+    struct service *service = &daemon->service;
+    *service = (struct service){.config = config,
+                                .files = daemon->files,
+                                .metrics = daemon->metrics,
+                                .description = daemon->description,
+                                .started_ms = text_now_ms()};
+    if (jobs_start(config, daemon->worker, daemon->store, daemon->files, daemon->metrics, &service->jobs, err) ||
+        health_start(config, daemon->worker, daemon->files, daemon->store, service->jobs, &service->health, err))
         return -1;
     if (*config->admin_listen && strcmp(config->admin_listen, "off") != 0 &&
-        http_start(&daemon->service, ADMIN, config->admin_listen, 1, &daemon->admin, err))
+        http_start(service, ADMIN, config->admin_listen, 1, &daemon->admin, err))
         return -1;
-    return http_start(&daemon->service, MAIN, config->listen, (unsigned)config->http_threads, &daemon->api, err);
+    return http_start(service, MAIN, config->listen, (unsigned)config->http_threads, &daemon->api, err);
 }
 
 /* In the order in which nobody is left with less than he was promised: waiters are answered before listeners close. */
@@ -89,9 +81,11 @@ static void stop(struct daemon *daemon)
     http_wait_idle(daemon->api, LAST_ANSWERS_MS);
     http_stop(daemon->api);
     http_stop(daemon->admin);
+    health_stop(daemon->service.health);
     jobs_free(jobs);
     store_close(daemon->store);
     files_close(daemon->files);
+    metrics_free(daemon->metrics);
     json_decref(daemon->description);
     free(daemon->worker);
 }
@@ -106,16 +100,38 @@ static void block_signals(sigset_t *ret)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-/* Lets running conversions finish, for as long as is configured or until a second signal. */
+/* Waits for a signal, for so long at most; the manager hears meanwhile that the daemon is alive. True when one came. */
+static bool wait_for_signal(struct daemon *daemon, const sigset_t *signals, int64_t ms)
+{
+    const int64_t watchdog = notify_watchdog_ms(), deadline = ms == INT64_MAX ? ms : text_clock_ms() + ms;
+    for (int64_t left; (left = deadline - text_clock_ms()) > 0;) {
+        enum { LOOK_EVERY_MS = 60000 };
+        int64_t pause = watchdog && watchdog < LOOK_EVERY_MS ? watchdog : LOOK_EVERY_MS;
+        pause = left < pause ? left : pause;
+        const struct timespec timeout = {.tv_sec = pause / 1000, .tv_nsec = pause % 1000 * 1000000};
+        if (sigtimedwait(signals, NULL, &timeout) > 0)
+            return true;
+        (void)jobs_count(daemon->service.jobs); /* a daemon that is stuck gets no further than this */
+        notify_send("WATCHDOG=1");
+    }
+    return false;
+}
+
+/* Load balancers look elsewhere, then running conversions finish; each for as long as is configured or until another signal. */
 static void drain(struct daemon *daemon, const sigset_t *signals)
 {
-    const struct timespec now = {0};
-    const int64_t deadline = text_clock_ms() + (int64_t)daemon->config.drain_time;
+    const struct config *config = &daemon->config;
+    notify_send("STOPPING=1");
+    log_event(LOG_INFO, "leaving", NULL);
+    health_leave(daemon->service.health);
+    if (wait_for_signal(daemon, signals, (int64_t)config->drain_delay))
+        return;
     log_event(LOG_INFO, "draining", NULL);
     jobs_drain(daemon->service.jobs);
+    const int64_t deadline = text_clock_ms() + (int64_t)config->drain_time;
     enum { LOOK_EVERY_MS = 100 };
     while (text_clock_ms() < deadline && !jobs_wait_idle(daemon->service.jobs, LOOK_EVERY_MS))
-        if (sigtimedwait(signals, NULL, &now) > 0)
+        if (wait_for_signal(daemon, signals, 1))
             break;
 }
 
@@ -128,14 +144,14 @@ static int serve(struct daemon *daemon)
     if (failed) {
         log_failure(LOG_ERROR, "not_started", &err, NULL);
     } else {
-        int signal_number;
         log_event(LOG_INFO, "started",
                   json_pack("{s:s, s:s, s:s*, s:s, s:I, s:O*}", "version", H5PT_VERSION, "listen",
                             http_address(daemon->api), "admin_listen",
                             daemon->admin ? http_address(daemon->admin) : NULL, "data_dir", daemon->config.data_dir,
                             "workers", (json_int_t)daemon->config.workers, "sandbox",
                             json_object_get(daemon->description, "sandbox")));
-        (void)sigwait(&signals, &signal_number);
+        notify_send("READY=1");
+        (void)wait_for_signal(daemon, &signals, INT64_MAX);
         drain(daemon, &signals);
     }
     stop(daemon);
@@ -160,6 +176,7 @@ int main(int argc, char **argv)
     case CONFIG_HELP: config_print_help(stdout); break;
     case CONFIG_VERSION: (void)printf("h5ptd %s\n", H5PT_VERSION); break;
     case CONFIG_PRINT_CONFIG: config_print(&daemon.config, stdout); break;
+    case CONFIG_CHECK: status = check_run(&daemon.config, stdout); break;
     case CONFIG_PRINT_ROUTES: router_print(stdout); break;
     }
     config_release(&daemon.config);

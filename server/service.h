@@ -6,13 +6,18 @@
 #include <jansson.h>
 
 #include "config.h"
+#include "health/health.h"
 #include "jobs/jobs.h"
+#include "metrics/metrics.h"
 #include "store/files.h"
 
 struct service {
     const struct config *config;
     struct files *files;
     struct jobs *jobs;
+    struct metrics *metrics;
+    struct health *health;
+    int64_t started_ms;        /* since 1970 */
     const json_t *description; /* {"version", "capabilities", "sandbox"} of the worker */
 };
 

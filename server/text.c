@@ -28,21 +28,26 @@ bool text_is_id(const char *text)
     return strlen(text) == TEXT_ID_LENGTH && strspn(text, alphabet) == TEXT_ID_LENGTH;
 }
 
-static int64_t clock_ms(clockid_t clock)
+static int64_t clock_us(clockid_t clock)
 {
     struct timespec now;
     (void)clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 int64_t text_now_ms(void)
 {
-    return clock_ms(CLOCK_REALTIME);
+    return clock_us(CLOCK_REALTIME) / 1000;
 }
 
 int64_t text_clock_ms(void)
 {
-    return clock_ms(CLOCK_MONOTONIC);
+    return clock_us(CLOCK_MONOTONIC) / 1000;
+}
+
+int64_t text_clock_us(void)
+{
+    return clock_us(CLOCK_MONOTONIC);
 }
 
 const char *text_time(int64_t ms, char ret[TEXT_TIME_SIZE])

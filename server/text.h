@@ -32,6 +32,7 @@ bool text_is_id(const char *text);
 /* Milliseconds since 1970, and of a clock that is never set. */
 int64_t text_now_ms(void);
 int64_t text_clock_ms(void);
+int64_t text_clock_us(void); /* the same clock, in microseconds */
 
 /* "2026-01-31T12:00:00.123Z" */
 enum { TEXT_TIME_SIZE = 32 };

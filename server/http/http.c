@@ -86,7 +86,7 @@ static struct request *request_new(struct http *http, struct MHD_Connection *con
     request->url = url;
     request->method = method;
     upload_init(&request->upload);
-    request->started_ms = text_clock_ms();
+    request->started_us = text_clock_us();
     choose_id(request);
     return request;
 }
@@ -134,6 +134,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         if (!request)
             return MHD_NO;
         (void)atomic_fetch_add(&http->in_progress, 1);
+        metrics_add(http->service->metrics, METRIC_http_requests_in_flight, NULL, 1);
         if (admit(request, http->listener, &request->problem) && refuse_at_once(request))
             return respond_problem(request, &request->problem);
         return MHD_YES;
@@ -160,11 +161,41 @@ static void log_request(const struct request *request, enum MHD_RequestTerminati
                         "method", text_json(request->method), "path", text_json(request->url), "route",
                         request->route ? request->route->path : NULL, "status", (int)request->status, "aborted",
                         code != MHD_REQUEST_TERMINATED_COMPLETED_OK, "ms",
-                        (json_int_t)(text_clock_ms() - request->started_ms), "upload_bytes",
+                        (json_int_t)((text_clock_us() - request->started_us) / 1000), "upload_bytes",
                         (json_int_t)request->upload.bytes, "client", client, "job_id",
                         request->job ? view.record.id : NULL, "code", *request->code ? request->code : NULL));
     if (request->job)
         job_view_release(&view);
+}
+
+/* Methods and routes are closed sets: what a client made up does not become a label. */
+static const char *method_label(const char *method)
+{
+    static const char *const known[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i], method) == 0)
+            return known[i];
+    return "other";
+}
+
+static void measure_request(const struct request *request, bool aborted)
+{
+    struct metrics *metrics = request->service->metrics;
+    const char *route = request->route ? request->route->path : "none";
+    char status[8];
+    (void)snprintf(status, sizeof status, "%u", request->status);
+    if (request->status)
+        metrics_add(metrics, METRIC_http_requests_total, METRIC_LABELS(route, method_label(request->method), status),
+                    1);
+    if (aborted)
+        metrics_add(metrics, METRIC_http_requests_aborted_total, METRIC_LABELS(route), 1);
+    if (*request->code)
+        metrics_add(metrics, METRIC_problems_total, METRIC_LABELS(request->code), 1);
+    if (request->upload.bytes)
+        metrics_add(metrics, METRIC_http_upload_bytes_total, NULL, (double)request->upload.bytes);
+    metrics_observe(metrics, METRIC_http_request_duration_seconds, METRIC_LABELS(route),
+                    (double)(text_clock_us() - request->started_us) / 1e6);
+    metrics_add(metrics, METRIC_http_requests_in_flight, NULL, -1);
 }
 
 static void finish(void *context, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code)
@@ -175,9 +206,18 @@ static void finish(void *context, struct MHD_Connection *connection, void **stat
     if (!request)
         return;
     log_request(request, code);
+    measure_request(request, code != MHD_REQUEST_TERMINATED_COMPLETED_OK);
     request_free(request);
     *state = NULL;
     (void)atomic_fetch_sub(&http->in_progress, 1);
+}
+
+static void count_connection(void *context, struct MHD_Connection *connection, void **state,
+                             enum MHD_ConnectionNotificationCode code)
+{
+    struct http *http = context;
+    (void)connection, (void)state;
+    metrics_add(http->service->metrics, METRIC_http_connections, NULL, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
 }
 
 static void log_library(void *context, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
@@ -212,9 +252,10 @@ int http_start(struct service *service, enum route_listener listener, const char
     };
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_NOTIFY_COMPLETED, finish, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, finish, http, MHD_OPTION_NOTIFY_CONNECTION,
+        listener == MAIN ? count_connection : NULL, http, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)config->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
     if (!http->daemon) {
         (void)close(fd);
         free(http);

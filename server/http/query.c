@@ -135,6 +135,14 @@ static int read_cursor(struct reading *reading, const char *value)
     return 0;
 }
 
+static int read_verbose(struct reading *reading, const char *value)
+{
+    reading->query.verbose = strcmp(value, "false") != 0;
+    if (*value && reading->query.verbose && strcmp(value, "true") != 0)
+        return h5pt_fail(reading->err, H5PT_USAGE, "verbose", "verbose is \"%s\", but must be true or false", value);
+    return 0;
+}
+
 static const struct {
     const char *name;
     int (*read)(struct reading *reading, const char *value);

@@ -42,6 +42,7 @@ struct query {
     unsigned states;                      /* state: a set of 1u << JOB_…; 0: all */
     size_t limit;                         /* limit */
     char cursor[TEXT_ID_SIZE];            /* cursor, or "" */
+    bool verbose;                         /* verbose */
 };
 
 /* Reads the parameters that `allowed` names; others, and values that make no sense, are USAGE errors, NOT_ACCEPTABLE when no

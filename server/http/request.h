@@ -35,7 +35,7 @@ struct request {
     } headers[REQUEST_MAX_HEADERS]; /* of the response to come */
     size_t header_count;
     /* For the log: */
-    int64_t started_ms;
+    int64_t started_us; /* text_clock_us */
     unsigned status;
     char code[48]; /* of a problem, or "" */
 };

@@ -40,17 +40,25 @@ static enum MHD_Result queue(struct request *request, unsigned status, struct MH
     return result;
 }
 
-static enum MHD_Result queue_json(struct request *request, unsigned status, const char *media_type, const json_t *body)
+/* `text` is taken; NULL stands for a lack of memory. */
+static enum MHD_Result queue_text(struct request *request, unsigned status, const char *media_type, char *text,
+                                  size_t length)
 {
     static const char no_memory[] = "{\"status\": 500, \"code\": \"OUT_OF_MEMORY\"}\n";
-    char *text = body ? json_dumps(body, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     if (!text)
         return queue(request, MHD_HTTP_INTERNAL_SERVER_ERROR,
                      MHD_create_response_from_buffer(sizeof no_memory - 1, (void *)no_memory, MHD_RESPMEM_PERSISTENT));
-    size_t length = strlen(text);
-    text[length++] = '\n'; /* in place of the NUL */
     request_header(request, "Content-Type", "%s", media_type);
     return queue(request, status, MHD_create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE));
+}
+
+static enum MHD_Result queue_json(struct request *request, unsigned status, const char *media_type, const json_t *body)
+{
+    char *text = body ? json_dumps(body, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
+    size_t length = text ? strlen(text) : 0;
+    if (text)
+        text[length++] = '\n'; /* in place of the NUL */
+    return queue_text(request, status, media_type, text, length);
 }
 
 enum MHD_Result respond_json(struct request *request, unsigned status, json_t *body)
@@ -58,6 +66,11 @@ enum MHD_Result respond_json(struct request *request, unsigned status, json_t *b
     enum MHD_Result result = queue_json(request, status, "application/json", body);
     json_decref(body);
     return result;
+}
+
+enum MHD_Result respond_made_text(struct request *request, const char *media_type, char *text, size_t length)
+{
+    return queue_text(request, MHD_HTTP_OK, media_type, text, length);
 }
 
 enum MHD_Result respond_empty(struct request *request, unsigned status)

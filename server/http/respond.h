@@ -20,6 +20,8 @@ void request_header(struct request *request, const char *name, const char *forma
 /* `body` is taken; without one (no memory) the answer is status 500. */
 enum MHD_Result respond_json(struct request *request, unsigned status, json_t *body);
 enum MHD_Result respond_empty(struct request *request, unsigned status);
+/* `text` is taken; NULL (no memory) is answered with status 500. */
+enum MHD_Result respond_made_text(struct request *request, const char *media_type, char *text, size_t length);
 /* `text` lives as long as the program. */
 enum MHD_Result respond_text(struct request *request, const char *media_type, const char *text, size_t length);
 /* The whole file, `fd` (taken) from its beginning. */

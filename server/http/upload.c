@@ -53,6 +53,14 @@ int upload_check(struct MHD_Connection *connection, uint64_t limit, struct h5pt_
     return 0;
 }
 
+/* So many of the bytes that are claimed are written, or will not come. */
+static void give_back(struct upload *upload, uint64_t bytes)
+{
+    const uint64_t less = bytes < upload->claimed ? bytes : upload->claimed;
+    upload->claimed -= less;
+    files_unclaim(upload->files, less);
+}
+
 /* The next bytes of a part, of which the first ones make its file. */
 static int write_part(struct upload *upload, enum files_part which, const char *bytes, size_t count,
                       struct h5pt_error *err)
@@ -79,7 +87,9 @@ static int write_part(struct upload *upload, enum files_part which, const char *
     if (part->bytes - part->flushed >= FLUSH_INTERVAL) {
         (void)sync_file_range(part->fd, (off_t)part->flushed, (off_t)(part->bytes - part->flushed),
                               SYNC_FILE_RANGE_WRITE);
+        give_back(upload, part->bytes - part->flushed);
         part->flushed = part->bytes;
+        return files_check_space(upload->files, 0, err);
     }
     return 0;
 }
@@ -133,10 +143,17 @@ int upload_begin(struct upload *upload, struct files *files, struct MHD_Connecti
             return h5pt_fail(err, H5PT_USAGE, "Content-Type",
                              "The form names no boundary, or one of less than two characters");
     }
-    if (files_new_upload(files, &upload->draft, err))
+    const char *length = header(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const uint64_t announced = length ? strtoull(length, NULL, 10) : 0;
+    if (files_claim(files, announced, err))
         return -1;
     upload->files = files;
-    return 0;
+    upload->claimed = announced;
+    if (files_new_upload(files, &upload->draft, err) == 0)
+        return 0;
+    give_back(upload, announced);
+    upload->files = NULL;
+    return -1;
 }
 
 int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err)
@@ -193,6 +210,7 @@ struct jobs_upload upload_hand_over(struct upload *upload)
                                  .bytes = upload->parts[FILES_MODEL].bytes,
                                  .sha256 = upload->sha256,
                                  .filename = upload->filename};
+    give_back(upload, upload->claimed);
     upload->files = NULL;
     return handed;
 }
@@ -209,7 +227,9 @@ void upload_release(struct upload *upload)
             (void)close(upload->parts[i].fd);
         upload->parts[i].fd = -1;
     }
-    if (upload->files)
+    if (upload->files) {
+        give_back(upload, upload->claimed);
         files_drop_draft(upload->files, &upload->draft);
+    }
     upload->files = NULL;
 }

@@ -25,6 +25,7 @@ struct upload {
     struct files_draft draft;
     struct upload_part parts[FILES_PART_COUNT];
     uint64_t limit, bytes; /* of all parts */
+    uint64_t claimed;      /* of the disk, for what is to come */
     struct digest *digest; /* of the model */
     char sha256[DIGEST_TEXT_SIZE];
     char filename[JOB_FILENAME_SIZE];

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -276,7 +277,9 @@ static void read_output(struct child *child)
 /* Serves the pipes until the process has ended. */
 static void watch(struct child *child)
 {
-    const int64_t deadline = text_clock_ms() + (int64_t)child->request->config->wall_time;
+    const struct child_request *request = child->request;
+    const int64_t limit = request->limit_ms ? request->limit_ms : (int64_t)request->config->wall_time;
+    const int64_t deadline = text_clock_ms() + limit;
     for (;;) {
         struct pollfd polls[] = {
             {.fd = child->process, .events = POLLIN},
@@ -298,13 +301,13 @@ static void watch(struct child *child)
     }
 }
 
-static void judge(struct child *child, const siginfo_t *info)
+static void judge(struct child *child, int ended)
 {
     struct child_result *result = child->result;
-    if (info->si_code == CLD_EXITED)
-        result->status = info->si_status;
+    if (WIFEXITED(ended))
+        result->status = WEXITSTATUS(ended);
     else
-        result->signal = info->si_status;
+        result->signal = WTERMSIG(ended);
     if (child->killed)
         return;
     if (result->signal == SIGXCPU)
@@ -354,13 +357,17 @@ int child_run(const struct child_request *request, struct child_result *ret, str
     struct child_result result = {.end = CHILD_CRASHED};
     struct child child = {
         .request = request, .result = &result, .process = -1, .status = -1, .output = -1, .line = STRBUF_INIT};
+    const int64_t begun = text_clock_us();
     int started = start(&child, err);
     if (!started) {
-        siginfo_t info = {0};
+        int ended = 0;
+        struct rusage usage = {0};
         watch(&child);
-        while (waitid(P_PIDFD, (id_t)child.process, &info, WEXITED) && errno == EINTR)
+        while (wait4(child.pid, &ended, 0, &usage) < 0 && errno == EINTR)
             ;
-        judge(&child, &info);
+        judge(&child, ended);
+        result.run_us = text_clock_us() - begun;
+        result.peak_bytes = (int64_t)usage.ru_maxrss * 1024;
         if (result.end != CHILD_REPORTED) {
             json_decref(result.last);
             result.last = NULL;
@@ -373,4 +380,22 @@ int child_run(const struct child_request *request, struct child_result *ret, str
             (void)close(fds[i]);
     strbuf_release(&child.line);
     return started;
+}
+
+int child_describe(const char *program, const struct config *config, json_t **ret, struct h5pt_error *err)
+{
+    struct child_result result;
+    const struct child_request request = {
+        .program = program, .config = config, .inputs = {-1, -1, -1}, .output_dir = -1, .describe = true, .stop = -1};
+    if (child_run(&request, &result, err))
+        return -1;
+    if (json_object_get(result.last, "version")) {
+        *ret = result.last;
+        return 0;
+    }
+    const char *message = json_string_value(json_object_get(json_object_get(result.last, "error"), "message"));
+    h5pt_fail(err, H5PT_NOT_READY, "worker", "%s does not run (signal %d, status %d): %s", program, result.signal,
+              result.status, message ? message : result.output);
+    json_decref(result.last);
+    return -1;
 }

@@ -18,7 +18,8 @@ struct child_request {
     int inputs[FILES_PART_COUNT], output_dir; /* borrowed; -1: none */
     const struct job_options *options;
     bool dry_run, describe;
-    int stop; /* an eventfd; readable: end the worker now */
+    int64_t limit_ms; /* wall-clock; 0: as configured */
+    int stop;         /* an eventfd; readable: end the worker now */
     /* Called for each {"stage", "fraction"} of the worker. May be NULL. */
     void (*progress)(void *context, const char *stage, double fraction);
     void *context;
@@ -35,11 +36,17 @@ struct child_result {
     enum child_end end;
     json_t *last;       /* owned by the caller; NULL unless CHILD_REPORTED */
     int signal, status; /* how the process ended: by this signal (0: none), with this exit status */
+    int64_t run_us;     /* from its start to its end */
+    int64_t peak_bytes; /* of memory */
     char output[1024];  /* the beginning of what it wrote to standard error */
 };
 
 /* Runs the worker to its end. -1 when it could not be started. */
 int child_run(const struct child_request *request, struct child_result *ret, struct h5pt_error *err);
+
+/* Runs the worker once, to learn what it and this kernel can do: {"version", "capabilities", "sandbox"}, owned by the
+ * caller. */
+int child_describe(const char *program, const struct config *config, json_t **ret, struct h5pt_error *err);
 
 /* The path of h5pt-worker: as configured, else beside this program, else in ../libexec/h5pt. Owned by the caller; NULL
  * with NOT_READY when there is none. */

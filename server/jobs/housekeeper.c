@@ -33,7 +33,8 @@ static void expire(struct jobs *jobs, struct job_record *record)
     next.artifacts = NULL;
     next.state = JOB_EXPIRED;
     files_drop_output(jobs->files, record->id);
-    (void)store_update(jobs->store, &next, STORE_LAZY, NULL); /* the next sweep tries again */
+    if (store_update(jobs->store, &next, STORE_LAZY, NULL) == 0) /* else the next sweep tries again */
+        metrics_add(jobs->metrics, METRIC_jobs_expired_total, NULL, 1);
     job_record_release(&next);
 }
 

@@ -37,6 +37,7 @@ struct jobs {
     const char *worker;
     struct store *store;
     struct files *files;
+    struct metrics *metrics;
     pthread_mutex_t lock; /* of all that follows, and of every job */
     pthread_cond_t work;  /* the queue is not empty, or draining */
     pthread_cond_t idle;  /* running_count has become 0 */
@@ -80,6 +81,10 @@ int jobs_publish(struct job *job, struct job_record *next, enum store_durability
 
 void *jobs_run(void *jobs);        /* thread: takes jobs from the queue */
 void *jobs_keep_house(void *jobs); /* thread: deadlines of waiters, expiry */
+
+/* Counts a run of the worker, and a job that has finished. */
+void measure_run(struct metrics *metrics, const struct child_result *result);
+void measure_end(struct metrics *metrics, const struct job_record *record, const struct child_result *result);
 
 /* The record of a job whose worker has reported or has been given up; `err` says why in the latter case. */
 void outcome_of_report(struct job_record *record, const json_t *last);

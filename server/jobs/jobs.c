@@ -101,8 +101,11 @@ int jobs_publish(struct job *job, struct job_record *next, enum store_durability
 struct jobs_counts jobs_count(struct jobs *jobs)
 {
     jobs_lock(jobs);
-    struct jobs_counts counts = {
-        .queued = jobs->queue_length, .running = jobs->running_count, .draining = jobs->draining};
+    const struct job *first = TAILQ_FIRST(&jobs->queue);
+    struct jobs_counts counts = {.queued = jobs->queue_length,
+                                 .running = jobs->running_count,
+                                 .oldest_ms = first ? text_now_ms() - first->record.created_ms : 0,
+                                 .draining = jobs->draining};
     jobs_unlock(jobs);
     return counts;
 }
@@ -148,6 +151,7 @@ int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struc
         free(job);
         return -1;
     }
+    metrics_add(jobs->metrics, METRIC_jobs_accepted_total, NULL, 1);
     *ret = job;
     return 0;
 }
@@ -260,6 +264,7 @@ static int cancel(struct job *job, struct job_record *next, struct h5pt_error *e
     job_record_release(&job->record);
     job->record = *next;
     bool was_queued = abandon(job);
+    metrics_add(jobs->metrics, METRIC_jobs_finished_total, METRIC_LABELS(job_state_name(JOB_CANCELED), ""), 1);
     jobs_wake_waiters(jobs);
     jobs_deactivate(job);
     jobs_unlock(jobs);

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "config.h"
 #include "jobs/record.h"
+#include "metrics/metrics.h"
 #include "store/files.h"
 #include "store/store.h"
 
@@ -23,7 +24,7 @@ struct jobs;
 /* Removes files that no record knows, puts what an earlier run of the daemon left back into the queue, and starts the
  * threads. Everything is borrowed. */
 int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files,
-               struct jobs **ret, struct h5pt_error *err);
+               struct metrics *metrics, struct jobs **ret, struct h5pt_error *err);
 
 /* From now on no job is taken or started; whoever waits for one that is still queued is woken. */
 void jobs_drain(struct jobs *jobs);
@@ -84,6 +85,7 @@ void jobs_wait(struct job *job, struct job_waiter *waiter);
 
 struct jobs_counts {
     size_t queued, running;
+    int64_t oldest_ms; /* how long the first in the queue has been waiting */
     bool draining;
 };
 struct jobs_counts jobs_count(struct jobs *jobs);

@@ -63,7 +63,7 @@ static int start_threads(struct jobs *jobs, struct h5pt_error *err)
 }
 
 int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files,
-               struct jobs **ret, struct h5pt_error *err)
+               struct metrics *metrics, struct jobs **ret, struct h5pt_error *err)
 {
     struct jobs *jobs = calloc(1, sizeof *jobs);
     if (!jobs)
@@ -72,6 +72,7 @@ int jobs_start(const struct config *config, const char *worker, struct store *st
     jobs->worker = worker;
     jobs->store = store;
     jobs->files = files;
+    jobs->metrics = metrics;
     TAILQ_INIT(&jobs->queue);
     TAILQ_INIT(&jobs->running);
     LIST_INIT(&jobs->waiters);

@@ -39,6 +39,8 @@ static int run_worker(struct job *job, const struct job_record *record, int outp
                        : files_open_input(files, record->id, request.inputs, err))
         return -1;
     int result = child_run(&request, ret, err);
+    if (!result)
+        measure_run(job->jobs->metrics, ret);
     for (int i = 0; i < FILES_PART_COUNT; i++)
         if (request.inputs[i] >= 0)
             (void)close(request.inputs[i]);
@@ -174,6 +176,8 @@ static bool run_once(struct job *job, struct h5pt_error *err)
     if (job_state_finished(next.state)) {
         next.finished_ms = text_now_ms();
         log_end(&next, &result);
+        if (!job->transient)
+            measure_end(jobs->metrics, &next, &result);
     }
     if (output >= 0) {
         (void)close(output);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 
 struct files {
     int lock, tmp, inputs, outputs;
+    uint64_t reserve;
+    _Atomic uint64_t claimed;
 };
 
 static int fail(struct h5pt_error *err, const char *what)
@@ -107,14 +110,14 @@ static int open_rooms(struct files *files, int data, struct h5pt_error *err)
     return fsync(data) ? fail(err, "Syncing the data directory") : 0;
 }
 
-int files_open(const char *data_dir, struct files **ret, struct h5pt_error *err)
+int files_open(const char *data_dir, uint64_t reserve, struct files **ret, struct h5pt_error *err)
 {
     if (make_directories(data_dir, err))
         return -1;
     struct files *files = malloc(sizeof *files);
     if (!files)
         return h5pt_fail_memory(err);
-    *files = (struct files){-1, -1, -1, -1};
+    *files = (struct files){-1, -1, -1, -1, reserve, 0};
     int result = -1, data = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (data < 0)
         (void)fail(err, "Opening the data directory");
@@ -332,10 +335,40 @@ void files_sweep(struct files *files, bool (*wanted)(void *context, const char *
     sweep(files->outputs, wanted, context, false);
 }
 
-uint64_t files_free_bytes(struct files *files)
+struct files_space files_space(struct files *files)
 {
     struct statvfs status;
     if (fstatvfs(files->tmp, &status))
+        return (struct files_space){.claimed = files->claimed};
+    return (struct files_space){.free = (uint64_t)status.f_bavail * status.f_frsize, .claimed = files->claimed};
+}
+
+/* Whether the claims, with `bytes` among them, leave the reserve. */
+static int check_claims(struct files *files, uint64_t claims, struct h5pt_error *err)
+{
+    const uint64_t left = files_space(files).free;
+    if (left >= files->reserve && left - files->reserve >= claims)
         return 0;
-    return (uint64_t)status.f_bavail * status.f_frsize;
+    return h5pt_fail(err, H5PT_DISK_FULL, "data directory",
+                     "The disk of the data directory is almost full: %" PRIu64 " MiB are free, of which %" PRIu64
+                     " MiB are kept",
+                     left >> 20, files->reserve >> 20);
+}
+
+int files_check_space(struct files *files, uint64_t bytes, struct h5pt_error *err)
+{
+    return check_claims(files, files->claimed + bytes, err);
+}
+
+int files_claim(struct files *files, uint64_t bytes, struct h5pt_error *err)
+{
+    if (check_claims(files, files->claimed += bytes, err) == 0)
+        return 0;
+    files->claimed -= bytes;
+    return -1;
+}
+
+void files_unclaim(struct files *files, uint64_t bytes)
+{
+    files->claimed -= bytes;
 }

@@ -19,8 +19,9 @@
 
 struct files;
 
-/* Makes the directories where they are missing, takes the lock (CONFLICT when another daemon has it), empties tmp/. */
-int files_open(const char *data_dir, struct files **ret, struct h5pt_error *err);
+/* Makes the directories where they are missing, takes the lock (CONFLICT when another daemon has it), empties tmp/. So many
+ * bytes of the disk are left free. */
+int files_open(const char *data_dir, uint64_t reserve, struct files **ret, struct h5pt_error *err);
 void files_close(struct files *files); /* NULL-safe */
 
 /* The name of a file or directory in tmp/. */
@@ -68,7 +69,16 @@ void files_drop_output(struct files *files, const char *id);
 /* Removes inputs and outputs for which `wanted` says no: left over from a crash between two steps. */
 void files_sweep(struct files *files, bool (*wanted)(void *context, const char *id, bool input), void *context);
 
-/* Bytes that can still be written. */
-uint64_t files_free_bytes(struct files *files);
+/* DISK_FULL when so many more bytes would not leave the reserve, with what others have claimed. */
+int files_check_space(struct files *files, uint64_t bytes, struct h5pt_error *err);
+/* The same, and claims them, so that uploads that arrive together cannot fill the disk with none of them complete. */
+int files_claim(struct files *files, uint64_t bytes, struct h5pt_error *err);
+/* Gives back what was written by now, or will not be. */
+void files_unclaim(struct files *files, uint64_t bytes);
+
+struct files_space {
+    uint64_t free, claimed; /* bytes that can still be written, and those of them that are claimed */
+};
+struct files_space files_space(struct files *files);
 
 #endif

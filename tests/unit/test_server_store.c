@@ -145,7 +145,7 @@ static struct files *open_files(void)
 {
     struct files *files = NULL;
     struct h5pt_error err = H5PT_ERROR_INIT;
-    assert_int_equal(files_open(directory, &files, &err), 0);
+    assert_int_equal(files_open(directory, 0, &files, &err), 0);
     return files;
 }
 
@@ -174,7 +174,7 @@ static void uploads_are_kept_or_swept(void **state)
     int fd, inputs[FILES_PART_COUNT];
     char byte, id[TEXT_ID_SIZE];
     text_new_id(id);
-    assert_int_equal(files_open(directory, &second, &err), -1); /* one daemon at a time */
+    assert_int_equal(files_open(directory, 0, &second, &err), -1); /* one daemon at a time */
     assert_int_equal(err.code, H5PT_CONFLICT);
 
     assert_int_equal(files_new_upload(files, &kept, NULL), 0);
