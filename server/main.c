@@ -9,8 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "auth/keys.h"
 #include "config.h"
 #include "http/http.h"
+#include "http/listen.h"
 #include "http/router.h"
 #include "jobs/child.h"
 #include "jobs/jobs.h"
@@ -25,6 +27,7 @@ struct daemon {
     struct config config;
     char *worker;
     json_t *description;
+    struct keys *keys;
     struct files *files;
     struct store *store;
     struct service service;
@@ -63,15 +66,49 @@ static void warn_of_sandbox(const struct daemon *daemon)
                   json_pack("{s:s, s:O}", "setting", daemon->config.sandbox, "sandbox", sandbox));
 }
 
+/* Nobody is to find out only later that he has opened his service to the network. */
+static int check_open(struct daemon *daemon, struct h5pt_error *err)
+{
+    const struct config *config = &daemon->config;
+    bool loopback;
+    if (keys_count(daemon->keys))
+        return 0;
+    if (listen_is_loopback(config->listen, &loopback, err))
+        return -1;
+    if (!loopback && !config_yes(config->allow_unauthenticated))
+        return h5pt_fail(
+            err, H5PT_USAGE, "--listen",
+            "Others can reach %s, and there are no keys. Name a file of them with --keys-file (h5ptd --new-key NAME "
+            "makes one), or let everybody in with --allow-unauthenticated yes",
+            config->listen);
+    log_event(loopback ? LOG_INFO : LOG_WARNING, "unauthenticated",
+              json_pack("{s:s, s:s}", "listen", config->listen, "message",
+                        "There are no keys: whoever can reach the service may use it and see every conversion"));
+    return 0;
+}
+
+/* On SIGHUP. What cannot be read stays as it was. */
+static void reload(struct daemon *daemon)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    if (keys_reload(daemon->keys, &err))
+        log_failure(LOG_ERROR, "not_reloaded", &err, NULL);
+    else
+        log_event(LOG_INFO, "reloaded", json_pack("{s:I}", "keys", (json_int_t)keys_count(daemon->keys)));
+}
+
 static int start(struct daemon *daemon, struct h5pt_error *err)
 {
     const struct config *config = &daemon->config;
+    if (keys_open(config, &daemon->keys, err) || check_open(daemon, err))
+        return -1;
     daemon->worker = child_find_program(config->worker, err);
     if (!daemon->worker || ask_worker(daemon, err) || files_open(config->data_dir, &daemon->files, err) ||
         store_open(config->data_dir, &daemon->store, err))
         return -1;
     warn_of_sandbox(daemon);
-    daemon->service = (struct service){.config = config, .files = daemon->files, .description = daemon->description};
+    daemon->service = (struct service){
+        .config = config, .files = daemon->files, .keys = daemon->keys, .description = daemon->description};
     if (jobs_start(config, daemon->worker, daemon->store, daemon->files, &daemon->service.jobs, err))
         return -1;
     if (*config->admin_listen && strcmp(config->admin_listen, "off") != 0 &&
@@ -92,6 +129,7 @@ static void stop(struct daemon *daemon)
     jobs_free(jobs);
     store_close(daemon->store);
     files_close(daemon->files);
+    keys_free(daemon->keys);
     json_decref(daemon->description);
     free(daemon->worker);
 }
@@ -102,6 +140,7 @@ static void block_signals(sigset_t *ret)
     (void)sigemptyset(ret);
     (void)sigaddset(ret, SIGTERM);
     (void)sigaddset(ret, SIGINT);
+    (void)sigaddset(ret, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, ret, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
 }
@@ -114,9 +153,11 @@ static void drain(struct daemon *daemon, const sigset_t *signals)
     log_event(LOG_INFO, "draining", NULL);
     jobs_drain(daemon->service.jobs);
     enum { LOOK_EVERY_MS = 100 };
-    while (text_clock_ms() < deadline && !jobs_wait_idle(daemon->service.jobs, LOOK_EVERY_MS))
-        if (sigtimedwait(signals, NULL, &now) > 0)
+    while (text_clock_ms() < deadline && !jobs_wait_idle(daemon->service.jobs, LOOK_EVERY_MS)) {
+        const int signal_number = sigtimedwait(signals, NULL, &now);
+        if (signal_number > 0 && signal_number != SIGHUP)
             break;
+    }
 }
 
 static int serve(struct daemon *daemon)
@@ -135,7 +176,8 @@ static int serve(struct daemon *daemon)
                             daemon->admin ? http_address(daemon->admin) : NULL, "data_dir", daemon->config.data_dir,
                             "workers", (json_int_t)daemon->config.workers, "sandbox",
                             json_object_get(daemon->description, "sandbox")));
-        (void)sigwait(&signals, &signal_number);
+        while (sigwait(&signals, &signal_number) == 0 && signal_number == SIGHUP)
+            reload(daemon);
         drain(daemon, &signals);
     }
     stop(daemon);
@@ -144,13 +186,26 @@ static int serve(struct daemon *daemon)
     return failed ? h5pt_code_exit(err.code) : 0;
 }
 
+static int new_key(const char *line)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    if (keys_create(line, stdout, &err)) {
+        (void)fprintf(stderr, "h5ptd: %s\n", err.message);
+        return h5pt_code_exit(err.code);
+    }
+    (void)fprintf(
+        stderr, "The first line is the key, for its user; it is kept nowhere. The second one is for the keys file.\n");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct daemon daemon = {0};
     struct h5pt_error err = H5PT_ERROR_INIT;
     enum config_action action;
+    const char *operand;
     (void)umask(077);
-    if (config_load(argc, argv, environ, &daemon.config, &action, &err)) {
+    if (config_load(argc, argv, environ, &daemon.config, &action, &operand, &err)) {
         (void)fprintf(stderr, "h5ptd: %s\n", err.message);
         return h5pt_code_exit(err.code);
     }
@@ -161,6 +216,7 @@ int main(int argc, char **argv)
     case CONFIG_VERSION: (void)printf("h5ptd %s\n", H5PT_VERSION); break;
     case CONFIG_PRINT_CONFIG: config_print(&daemon.config, stdout); break;
     case CONFIG_PRINT_ROUTES: router_print(stdout); break;
+    case CONFIG_NEW_KEY: status = new_key(operand); break;
     }
     config_release(&daemon.config);
     return status;

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "auth/keys.h"
 #include "config.h"
 #include "jobs/jobs.h"
 #include "store/files.h"
@@ -13,6 +14,7 @@ struct service {
     const struct config *config;
     struct files *files;
     struct jobs *jobs;
+    struct keys *keys;
     const json_t *description; /* {"version", "capabilities", "sandbox"} of the worker */
 };
 

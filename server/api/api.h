@@ -10,11 +10,16 @@
 #include "http/request.h"
 #include "jobs/jobs.h"
 
-#define ROUTE(listeners, method, path, body, query, handler) enum MHD_Result api_##handler(struct request *request);
+#define ROUTE(listeners, method, path, scope, body, query, handler)                                                    \
+    enum MHD_Result api_##handler(struct request *request);
 #include "routes.def"
 #undef ROUTE
 
-/* The job that {id} in the path names; NOT_FOUND. */
+/* Who makes the request, and the upload that came with it, which is the job's from now on. */
+struct jobs_sender api_sender(const struct request *request);
+struct jobs_upload api_upload(struct request *request);
+
+/* The job that {id} in the path names; NOT_FOUND, also when it is none of the caller's. */
 int api_look(struct request *request, struct job_view *ret, struct h5pt_error *err);
 
 /* Lets the request wait for its job, until `deadline` (text_clock_ms) at most. The handler returns what this returns. */

@@ -14,7 +14,7 @@ enum MHD_Result api_livez(struct request *request)
 enum MHD_Result api_readyz(struct request *request)
 {
     struct h5pt_error err = H5PT_ERROR_INIT, reason = H5PT_ERROR_INIT;
-    if (jobs_check(request->service->jobs, &reason))
+    if (jobs_check(request->service->jobs, NULL, &reason))
         h5pt_fail(&err, H5PT_NOT_READY, h5pt_code_name(reason.code), "%s", reason.message);
     else if (files_free_bytes(request->service->files) < DISK_RESERVE)
         h5pt_fail(&err, H5PT_NOT_READY, h5pt_code_name(H5PT_DISK_FULL),

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "api/api.h"
+#include "http/authorize.h"
 #include "http/listen.h"
 #include "http/request.h"
 #include "http/respond.h"
@@ -55,12 +57,15 @@ static int admit(struct request *request, enum route_listener listener, struct h
             request_header(request, "Allow", "%s", methods);
         return -1;
     }
+    if (authorize(request, err))
+        return -1;
     if (query_read(request->connection, service, request->route->query, &request->query, err))
         return -1;
     if (request->route->body == NO_BODY)
         return 0;
     const uint64_t limit = service->config->max_upload;
-    if (jobs_check(service->jobs, err) || upload_check(request->connection, limit, err))
+    const struct jobs_sender sender = api_sender(request);
+    if (jobs_check(service->jobs, &sender, err) || upload_check(request->connection, limit, err))
         return -1;
     return upload_begin(&request->upload, service->files, request->connection, limit, err);
 }
@@ -156,12 +161,13 @@ static void log_request(const struct request *request, enum MHD_RequestTerminati
     if (request->job)
         view = job_look(request->job);
     log_event(LOG_INFO, "request",
-              json_pack("{s:s, s:o, s:o, s:s*, s:i, s:b, s:I, s:I, s:s, s:s*, s:s*}", "request_id", request->id,
+              json_pack("{s:s, s:o, s:o, s:s*, s:i, s:b, s:I, s:I, s:s, s:s*, s:s*, s:s*}", "request_id", request->id,
                         "method", text_json(request->method), "path", text_json(request->url), "route",
                         request->route ? request->route->path : NULL, "status", (int)request->status, "aborted",
                         code != MHD_REQUEST_TERMINATED_COMPLETED_OK, "ms",
                         (json_int_t)(text_clock_ms() - request->started_ms), "upload_bytes",
-                        (json_int_t)request->upload.bytes, "client", client, "job_id",
+                        (json_int_t)request->upload.bytes, "client", client, "key",
+                        *request->caller.name ? request->caller.name : NULL, "job_id",
                         request->job ? view.record.id : NULL, "code", *request->code ? request->code : NULL));
     if (request->job)
         job_view_release(&view);

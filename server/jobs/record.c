@@ -85,33 +85,35 @@ void job_record_release(struct job_record *record)
 
 json_t *job_record_encode(const struct job_record *record)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}", "id", record->id,
-                     "state", job_state_name(record->state), "created", (json_int_t)record->created_ms, "started",
-                     (json_int_t)record->started_ms, "finished", (json_int_t)record->finished_ms, "attempts",
-                     record->attempts, "options", job_options_json(&record->options, false), "model", "bytes",
-                     (json_int_t)record->bytes, "sha256", record->sha256, "filename", text_json(record->filename),
-                     "result", record->result, "error", record->error, "artifacts", record->artifacts);
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}", "id", record->id,
+                     "owner", record->owner, "state", job_state_name(record->state), "created",
+                     (json_int_t)record->created_ms, "started", (json_int_t)record->started_ms, "finished",
+                     (json_int_t)record->finished_ms, "attempts", record->attempts, "options",
+                     job_options_json(&record->options, false), "model", "bytes", (json_int_t)record->bytes, "sha256",
+                     record->sha256, "filename", text_json(record->filename), "result", record->result, "error",
+                     record->error, "artifacts", record->artifacts);
 }
 
 int job_record_decode(const json_t *document, struct job_record *ret, struct h5pt_error *err)
 {
     struct job_record record = {0};
-    const char *id, *state, *sha256, *filename;
+    const char *id, *state, *sha256, *filename, *owner = "";
     json_int_t created, started, finished, bytes;
     json_t *options, *result = NULL, *error = NULL, *artifacts = NULL;
     /* jansson takes the document as not const, though it changes nothing without the F flag. */
     json_t *root = json_incref((json_t *)document);
-    int failed = json_unpack(root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:s}, s?o, s?o, s?o}", "id", &id,
-                             "state", &state, "created", &created, "started", &started, "finished", &finished,
-                             "attempts", &record.attempts, "options", &options, "model", "bytes", &bytes, "sha256",
-                             &sha256, "filename", &filename, "result", &result, "error", &error, "artifacts",
-                             &artifacts) ||
+    int failed = json_unpack(root, "{s:s, s?s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:s}, s?o, s?o, s?o}", "id",
+                             &id, "owner", &owner, "state", &state, "created", &created, "started", &started,
+                             "finished", &finished, "attempts", &record.attempts, "options", &options, "model", "bytes",
+                             &bytes, "sha256", &sha256, "filename", &filename, "result", &result, "error", &error,
+                             "artifacts", &artifacts) ||
                  !job_state_from_name(state, &record.state);
     if (!failed) {
         (void)snprintf(record.id, sizeof record.id, "%s", id);
         read_options(options, &record.options);
         (void)snprintf(record.sha256, sizeof record.sha256, "%s", sha256);
         (void)snprintf(record.filename, sizeof record.filename, "%s", filename);
+        (void)snprintf(record.owner, sizeof record.owner, "%s", owner);
         record.created_ms = created;
         record.started_ms = started;
         record.finished_ms = finished;

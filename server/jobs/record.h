@@ -52,7 +52,7 @@ static inline char *job_option_buffer(struct job_options *options, const struct 
 /* {"formats", …, "weights_only"}, with "" or null for a default. NULL without memory. */
 json_t *job_options_json(const struct job_options *options, bool null_defaults);
 
-enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256 };
+enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256, JOB_OWNER_SIZE = 64 };
 
 struct job_record {
     char id[TEXT_ID_SIZE];
@@ -64,6 +64,7 @@ struct job_record {
     uint64_t bytes; /* of the upload */
     char sha256[JOB_SHA256_SIZE];
     char filename[JOB_FILENAME_SIZE]; /* as the client named it, or "" */
+    char owner[JOB_OWNER_SIZE];       /* the name of the key it was sent with, or "" */
     /* Shared and never changed once set: */
     json_t *result;    /* {"verdict", "parity", …} of a worker that reported, or NULL */
     json_t *error;     /* a problem, when the state is failed, or NULL */

@@ -20,12 +20,16 @@ struct store {
 static const char *const synchronous[] = {
     [STORE_LAZY] = "PRAGMA synchronous=NORMAL", [STORE_DURABLE] = "PRAGMA synchronous=FULL"};
 
+/* What a query looks for in the document; an index has the same expression. */
+#define OWNER "json_extract(document, '$.owner')"
+
 static const char schema[] = "PRAGMA journal_mode=WAL;"
                              "PRAGMA synchronous=FULL;"
                              "CREATE TABLE IF NOT EXISTS jobs ("
                              " id TEXT PRIMARY KEY, revision INTEGER NOT NULL, state INTEGER NOT NULL,"
                              " finished INTEGER NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;"
-                             "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);";
+                             "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);"
+                             "CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (" OWNER ", id);";
 
 static int fail(struct store *store, struct h5pt_error *err)
 {
@@ -193,7 +197,7 @@ int store_remove(struct store *store, const char *id, struct h5pt_error *err)
     return result;
 }
 
-/* The SELECT of a query; its parameters are ?1 before, ?2 finished_before, ?3 limit. */
+/* The SELECT of a query; its parameters are ?1 before, ?2 finished_before, ?3 limit, ?4 owner. */
 static void query_text(const struct store_query *query, struct strbuf *ret)
 {
     strbuf_add(ret, "SELECT document, revision FROM jobs WHERE 1");
@@ -204,6 +208,8 @@ static void query_text(const struct store_query *query, struct strbuf *ret)
                 strbuf_addf(ret, ",%d", i);
         strbuf_add(ret, ")");
     }
+    if (query->owner)
+        strbuf_add(ret, " AND " OWNER " = ?4");
     if (query->before)
         strbuf_add(ret, " AND id < ?1");
     if (query->finished_before_ms)
@@ -251,6 +257,8 @@ int store_list(struct store *store, const struct store_query *query, struct job_
             (void)sqlite3_bind_text(statement, 1, query->before, -1, SQLITE_STATIC);
         if (query->finished_before_ms)
             (void)sqlite3_bind_int64(statement, 2, query->finished_before_ms);
+        if (query->owner)
+            (void)sqlite3_bind_text(statement, 4, query->owner, -1, SQLITE_STATIC);
         (void)sqlite3_bind_int64(statement, 3, query->limit > INT64_MAX ? INT64_MAX : (sqlite3_int64)query->limit);
         result = read_rows(store, statement, &records, &count, err);
     }

@@ -34,6 +34,7 @@ int store_remove(struct store *store, const char *id, struct h5pt_error *err);
 
 struct store_query {
     unsigned states;            /* a set of 1u << JOB_…; 0: all */
+    const char *owner;          /* only those of this one, or NULL */
     const char *before;         /* only ids less than this one, or NULL */
     int64_t finished_before_ms; /* only those that finished before, or 0 */
     bool oldest_first;          /* otherwise the newest first */

@@ -47,8 +47,23 @@ def until(condition, what):
     raise AssertionError("did not happen: " + what)
 
 
+class Key(str):
+    """A new key, and its line for the keys file: Key("NAME[:SCOPES[:OPTIONS]]")."""
+
+    def __new__(cls, spec):
+        key, line = subprocess.run([program("h5ptd"), "--new-key", spec], env={}, capture_output=True, text=True, check=True).stdout.splitlines()
+        self = super().__new__(cls, key)
+        self.line = line
+        return self
+
+    @property
+    def header(self):
+        return {"Authorization": "Bearer " + self}
+
+
 class Daemon:
     def __init__(self, folder, **options):
+        os.makedirs(folder, exist_ok=True)
         self.data_dir = os.path.join(str(folder), "data")
         self.log_path = os.path.join(str(folder), "log")
         self.options = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "data_dir": self.data_dir, "workers": 2, **options}
