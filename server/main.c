@@ -11,6 +11,7 @@
 
 #include "auth/keys.h"
 #include "config.h"
+#include "http/cors.h"
 #include "http/http.h"
 #include "http/listen.h"
 #include "http/router.h"
@@ -100,7 +101,7 @@ static void reload(struct daemon *daemon)
 static int start(struct daemon *daemon, struct h5pt_error *err)
 {
     const struct config *config = &daemon->config;
-    if (keys_open(config, &daemon->keys, err) || check_open(daemon, err))
+    if (cors_check(config->cors_origins, err) || keys_open(config, &daemon->keys, err) || check_open(daemon, err))
         return -1;
     daemon->worker = child_find_program(config->worker, err);
     if (!daemon->worker || ask_worker(daemon, err) || files_open(config->data_dir, &daemon->files, err) ||

@@ -12,6 +12,7 @@
 
 #include "api/api.h"
 #include "http/authorize.h"
+#include "http/cors.h"
 #include "http/listen.h"
 #include "http/request.h"
 #include "http/respond.h"
@@ -48,13 +49,13 @@ static void choose_id(struct request *request)
 }
 
 /* All that can be said from the headers alone. */
-static int admit(struct request *request, enum route_listener listener, struct h5pt_error *err)
+static int admit(struct request *request, struct h5pt_error *err)
 {
-    char methods[ROUTE_ALLOW_SIZE];
     struct service *service = request->service;
-    if (router_find(listener, request->method, request->url, &request->route, request->parameters, methods, err)) {
-        if (*methods)
-            request_header(request, "Allow", "%s", methods);
+    if (router_find(request->listener, request->method, request->url, &request->route, request->parameters,
+                    request->methods, err)) {
+        if (*request->methods)
+            request_header(request, "Allow", "%s", request->methods);
         return -1;
     }
     if (authorize(request, err))
@@ -88,11 +89,13 @@ static struct request *request_new(struct http *http, struct MHD_Connection *con
         return NULL;
     request->service = http->service;
     request->connection = connection;
+    request->listener = http->listener;
     request->url = url;
     request->method = method;
     upload_init(&request->upload);
     request->started_ms = text_clock_ms();
     choose_id(request);
+    cors_add(request);
     return request;
 }
 
@@ -116,6 +119,13 @@ static enum MHD_Result take_body(struct request *request, const char *bytes, siz
     return request->drained > DRAIN_LIMIT ? MHD_NO : MHD_YES;
 }
 
+static enum MHD_Result refuse(struct request *request)
+{
+    if (cors_is_preflight(request))
+        return cors_respond_preflight(request);
+    return respond_problem(request, &request->problem);
+}
+
 static enum MHD_Result answer(struct request *request)
 {
     if (request->problem.code == H5PT_OK && request->route->body == UPLOAD && !request->body_ended) {
@@ -123,7 +133,7 @@ static enum MHD_Result answer(struct request *request)
         (void)upload_finish(&request->upload, &request->problem);
     }
     if (request->problem.code != H5PT_OK)
-        return respond_problem(request, &request->problem);
+        return refuse(request);
     return request->route->handler(request);
 }
 
@@ -139,8 +149,8 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         if (!request)
             return MHD_NO;
         (void)atomic_fetch_add(&http->in_progress, 1);
-        if (admit(request, http->listener, &request->problem) && refuse_at_once(request))
-            return respond_problem(request, &request->problem);
+        if (admit(request, &request->problem) && refuse_at_once(request))
+            return refuse(request);
         return MHD_YES;
     }
     if (!*upload_data_size)

@@ -19,9 +19,11 @@ enum { REQUEST_ID_SIZE = 65, REQUEST_MAX_HEADERS = 24 };
 struct request {
     struct service *service;
     struct MHD_Connection *connection;
+    enum route_listener listener;
     char id[REQUEST_ID_SIZE];                                    /* from X-Request-ID, or a new one */
     const char *method, *url;                                    /* of the connection; valid as long as the request */
     const struct route *route;                                   /* NULL: none matches */
+    char methods[ROUTE_ALLOW_SIZE];                              /* of the path, when this is none of them; or "" */
     struct caller caller;                                        /* nobody, of an open route */
     char parameters[ROUTE_MAX_PARAMETERS][ROUTE_PARAMETER_SIZE]; /* {id}, {name} of the route's path */
     struct query query;
