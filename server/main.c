@@ -15,6 +15,7 @@
 #include "http/http.h"
 #include "http/listen.h"
 #include "http/router.h"
+#include "http/tls.h"
 #include "jobs/child.h"
 #include "jobs/jobs.h"
 #include "log.h"
@@ -91,17 +92,19 @@ static int check_open(struct daemon *daemon, struct h5pt_error *err)
 /* On SIGHUP. What cannot be read stays as it was. */
 static void reload(struct daemon *daemon)
 {
-    struct h5pt_error err = H5PT_ERROR_INIT;
-    if (keys_reload(daemon->keys, &err))
-        log_failure(LOG_ERROR, "not_reloaded", &err, NULL);
-    else
-        log_event(LOG_INFO, "reloaded", json_pack("{s:I}", "keys", (json_int_t)keys_count(daemon->keys)));
+    struct h5pt_error keys = H5PT_ERROR_INIT, tls = H5PT_ERROR_INIT;
+    if (keys_reload(daemon->keys, &keys))
+        log_failure(LOG_ERROR, "not_reloaded", &keys, NULL);
+    if (tls_load(&daemon->config, &tls))
+        log_failure(LOG_ERROR, "not_reloaded", &tls, NULL);
+    log_event(LOG_INFO, "reloaded", json_pack("{s:I}", "keys", (json_int_t)keys_count(daemon->keys)));
 }
 
 static int start(struct daemon *daemon, struct h5pt_error *err)
 {
     const struct config *config = &daemon->config;
-    if (cors_check(config->cors_origins, err) || keys_open(config, &daemon->keys, err) || check_open(daemon, err))
+    if (cors_check(config->cors_origins, err) || tls_load(config, err) || keys_open(config, &daemon->keys, err) ||
+        check_open(daemon, err))
         return -1;
     daemon->worker = child_find_program(config->worker, err);
     if (!daemon->worker || ask_worker(daemon, err) || files_open(config->data_dir, &daemon->files, err) ||
@@ -127,6 +130,7 @@ static void stop(struct daemon *daemon)
     http_wait_idle(daemon->api, LAST_ANSWERS_MS);
     http_stop(daemon->api);
     http_stop(daemon->admin);
+    tls_release();
     jobs_free(jobs);
     store_close(daemon->store);
     files_close(daemon->files);
@@ -172,8 +176,8 @@ static int serve(struct daemon *daemon)
     } else {
         int signal_number;
         log_event(LOG_INFO, "started",
-                  json_pack("{s:s, s:s, s:s*, s:s, s:I, s:O*}", "version", H5PT_VERSION, "listen",
-                            http_address(daemon->api), "admin_listen",
+                  json_pack("{s:s, s:s, s:b, s:s*, s:s, s:I, s:O*}", "version", H5PT_VERSION, "listen",
+                            http_address(daemon->api), "tls", tls_wanted(&daemon->config), "admin_listen",
                             daemon->admin ? http_address(daemon->admin) : NULL, "data_dir", daemon->config.data_dir,
                             "workers", (json_int_t)daemon->config.workers, "sandbox",
                             json_object_get(daemon->description, "sandbox")));

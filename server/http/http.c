@@ -16,6 +16,7 @@
 #include "http/listen.h"
 #include "http/request.h"
 #include "http/respond.h"
+#include "http/tls.h"
 #include "log.h"
 
 /* So much of a body that is not wanted is read, for the client to hear why; beyond that the connection is closed. */
@@ -221,7 +222,19 @@ int http_start(struct service *service, enum route_listener listener, const char
         return -1;
     }
     const struct config *config = service->config;
-    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    const bool tls = listener == MAIN && tls_wanted(config);
+    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                           (tls ? MHD_USE_TLS : 0);
+    /* libmicrohttpd takes the function as an object. */
+    const union {
+        gnutls_certificate_retrieve_function2 *function;
+        void *pointer;
+    } retrieve = {.function = tls_retrieve};
+    const struct MHD_OptionItem certificate[] = {
+        {tls ? MHD_OPTION_HTTPS_CERT_CALLBACK : MHD_OPTION_END, 0, retrieve.pointer},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)TLS_PRIORITIES},
+        {MHD_OPTION_END, 0, NULL},
+    };
     const struct MHD_OptionItem pool[] = {
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
         {MHD_OPTION_END, 0, NULL},
@@ -230,7 +243,7 @@ int http_start(struct service *service, enum route_listener listener, const char
         flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_NOTIFY_COMPLETED, finish, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, pool, MHD_OPTION_ARRAY, certificate, MHD_OPTION_END);
     if (!http->daemon) {
         (void)close(fd);
         free(http);

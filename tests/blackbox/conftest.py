@@ -69,6 +69,7 @@ class Daemon:
         self.options = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "data_dir": self.data_dir, "workers": 2, **options}
         self.process = None
         self.session = requests.Session()
+        self.session.trust_env = False  # no proxy, no certificates of others
         self.session.hooks["response"].append(contract.check)
         self.start()
 
@@ -81,7 +82,7 @@ class Daemon:
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env={})
         log.close()
         started = until(lambda: self._started(seen), "the daemon starts")
-        self.url = "http://" + started["listen"]
+        self.url = ("https://" if started["tls"] else "http://") + started["listen"]
         self.admin = "http://" + started["admin_listen"]
         self.address = tuple(f(part) for f, part in zip((str, int), started["listen"].rsplit(":", 1)))
         return started
