@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "api/api.h"
 #include "auth/keys.h"
 #include "config.h"
 #include "http/cors.h"
@@ -22,6 +23,7 @@
 #include "service.h"
 #include "store/files.h"
 #include "store/store.h"
+#include "webhooks/webhooks.h"
 
 extern char **environ;
 
@@ -30,6 +32,7 @@ struct daemon {
     char *worker;
     json_t *description;
     struct keys *keys;
+    struct webhooks *webhooks;
     struct files *files;
     struct store *store;
     struct service service;
@@ -92,11 +95,13 @@ static int check_open(struct daemon *daemon, struct h5pt_error *err)
 /* On SIGHUP. What cannot be read stays as it was. */
 static void reload(struct daemon *daemon)
 {
-    struct h5pt_error keys = H5PT_ERROR_INIT, tls = H5PT_ERROR_INIT;
+    struct h5pt_error keys = H5PT_ERROR_INIT, tls = H5PT_ERROR_INIT, webhooks = H5PT_ERROR_INIT;
     if (keys_reload(daemon->keys, &keys))
         log_failure(LOG_ERROR, "not_reloaded", &keys, NULL);
     if (tls_load(&daemon->config, &tls))
         log_failure(LOG_ERROR, "not_reloaded", &tls, NULL);
+    if (webhooks_reload(daemon->webhooks, &webhooks))
+        log_failure(LOG_ERROR, "not_reloaded", &webhooks, NULL);
     log_event(LOG_INFO, "reloaded", json_pack("{s:I}", "keys", (json_int_t)keys_count(daemon->keys)));
 }
 
@@ -104,17 +109,23 @@ static int start(struct daemon *daemon, struct h5pt_error *err)
 {
     const struct config *config = &daemon->config;
     if (cors_check(config->cors_origins, err) || tls_load(config, err) || keys_open(config, &daemon->keys, err) ||
-        check_open(daemon, err))
+        check_open(daemon, err) || webhooks_open(config, &daemon->webhooks, err))
         return -1;
     daemon->worker = child_find_program(config->worker, err);
     if (!daemon->worker || ask_worker(daemon, err) || files_open(config->data_dir, &daemon->files, err) ||
         store_open(config->data_dir, &daemon->store, err))
         return -1;
     warn_of_sandbox(daemon);
-    daemon->service = (struct service){
-        .config = config, .files = daemon->files, .keys = daemon->keys, .description = daemon->description};
-    if (jobs_start(config, daemon->worker, daemon->store, daemon->files, &daemon->service.jobs, err))
+    daemon->service = (struct service){.config = config,
+                                       .files = daemon->files,
+                                       .keys = daemon->keys,
+                                       .webhooks = daemon->webhooks,
+                                       .description = daemon->description};
+    if (jobs_start(config, daemon->worker, daemon->store, daemon->files, &daemon->service.jobs, err) ||
+        webhooks_start(daemon->webhooks, daemon->store, api_job_document, err))
         return -1;
+    jobs_on_finish(daemon->service.jobs, webhooks_wake, daemon->webhooks);
+    webhooks_wake(daemon->webhooks); /* for what has finished before */
     if (*config->admin_listen && strcmp(config->admin_listen, "off") != 0 &&
         http_start(&daemon->service, ADMIN, config->admin_listen, 1, &daemon->admin, err))
         return -1;
@@ -127,11 +138,13 @@ static void stop(struct daemon *daemon)
     struct jobs *jobs = daemon->service.jobs;
     if (jobs)
         jobs_stop(jobs);
+    webhooks_stop(daemon->webhooks);
     http_wait_idle(daemon->api, LAST_ANSWERS_MS);
     http_stop(daemon->api);
     http_stop(daemon->admin);
     tls_release();
     jobs_free(jobs);
+    webhooks_free(daemon->webhooks);
     store_close(daemon->store);
     files_close(daemon->files);
     keys_free(daemon->keys);

@@ -9,12 +9,14 @@
 #include "config.h"
 #include "jobs/jobs.h"
 #include "store/files.h"
+#include "webhooks/webhooks.h"
 
 struct service {
     const struct config *config;
     struct files *files;
     struct jobs *jobs;
     struct keys *keys;
+    struct webhooks *webhooks;
     const json_t *description; /* {"version", "capabilities", "sandbox"} of the worker */
 };
 

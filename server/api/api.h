@@ -26,6 +26,7 @@ int api_look(struct request *request, struct job_view *ret, struct h5pt_error *e
 enum MHD_Result api_wait(struct request *request, int64_t deadline);
 
 /* A job as the API shows it. NULL without memory. */
+json_t *api_job_document(const struct config *config, const struct job_view *view);
 json_t *api_job_json(const struct request *request, const struct job_view *view);
 /* Why a job failed, with a link to its report where there is one. NULL without memory. */
 json_t *api_job_problem(const struct job_record *record);

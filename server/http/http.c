@@ -69,7 +69,8 @@ static int admit(struct request *request, struct h5pt_error *err)
     const struct jobs_sender sender = api_sender(request);
     if (jobs_check(service->jobs, &sender, err) || upload_check(request->connection, limit, err))
         return -1;
-    return upload_begin(&request->upload, service->files, request->connection, limit, err);
+    return upload_begin(&request->upload, service->files, request->connection, limit,
+                        request->route->query & QUERY_webhook, err);
 }
 
 /* Whether the refusal can be said at once: there is no body, or the client has asked before it sends one, or it is too much
@@ -120,6 +121,14 @@ static enum MHD_Result take_body(struct request *request, const char *bytes, siz
     return request->drained > DRAIN_LIMIT ? MHD_NO : MHD_YES;
 }
 
+static int finish_upload(struct request *request, struct h5pt_error *err)
+{
+    const struct upload *upload = &request->upload;
+    if (upload_finish(&request->upload, err))
+        return -1;
+    return *upload->webhook ? query_set_webhook(&request->query, request->service, upload->webhook, err) : 0;
+}
+
 static enum MHD_Result refuse(struct request *request)
 {
     if (cors_is_preflight(request))
@@ -131,7 +140,7 @@ static enum MHD_Result answer(struct request *request)
 {
     if (request->problem.code == H5PT_OK && request->route->body == UPLOAD && !request->body_ended) {
         request->body_ended = true;
-        (void)upload_finish(&request->upload, &request->problem);
+        (void)finish_upload(request, &request->problem);
     }
     if (request->problem.code != H5PT_OK)
         return refuse(request);

@@ -123,6 +123,21 @@ static int read_cursor(struct reading *reading, const char *value)
     return 0;
 }
 
+int query_set_webhook(struct query *query, const struct service *service, const char *url, struct h5pt_error *err)
+{
+    if (*query->webhook)
+        return h5pt_fail(err, H5PT_USAGE, "webhook", "The webhook is given twice");
+    if (webhooks_check(service->webhooks, url, err))
+        return -1;
+    (void)snprintf(query->webhook, sizeof query->webhook, "%s", url);
+    return 0;
+}
+
+static int read_webhook(struct reading *reading, const char *value)
+{
+    return query_set_webhook(&reading->query, reading->service, value, reading->err);
+}
+
 static const struct {
     const char *name;
     int (*read)(struct reading *reading, const char *value);

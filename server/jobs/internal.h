@@ -46,8 +46,10 @@ struct jobs {
     size_t queue_length, running_count;
     void *active; /* tsearch tree of the jobs that have not finished, by id */
     LIST_HEAD(, job_waiter) waiters;
-    void *owners;   /* tsearch tree of the owners of jobs that wait or run, by name */
-    int64_t run_ms; /* how long a job runs, of late */
+    void *owners;                    /* tsearch tree of the owners of jobs that wait or run, by name */
+    int64_t run_ms;                  /* how long a job runs, of late */
+    void (*finished)(void *context); /* or NULL */
+    void *finished_context;
     bool draining, stopping;
     pthread_t housekeeper, *runners;
     size_t runner_count;
@@ -74,6 +76,7 @@ int jobs_enqueue(struct job *job, bool hold, struct h5pt_error *err);
 /* With the lock held: */
 void jobs_put(struct job *job);            /* gives up one hold */
 void jobs_deactivate(struct job *job);     /* out of the tree */
+void jobs_finished(struct job *job);       /* its record says so: it leaves the tree, everybody is told */
 void jobs_wake_waiters(struct jobs *jobs); /* whoever has nothing to wait for any more */
 size_t jobs_of_owner(struct jobs *jobs, const char *owner);
 int jobs_count_in(struct job *job, struct h5pt_error *err); /* among the jobs of its owner */

@@ -53,6 +53,24 @@ void jobs_wake_waiters(struct jobs *jobs)
     }
 }
 
+void jobs_finished(struct job *job)
+{
+    struct jobs *jobs = job->jobs;
+    jobs_count_out(job);
+    jobs_wake_waiters(jobs);
+    if (job->record.webhook.url && jobs->finished)
+        jobs->finished(jobs->finished_context);
+    jobs_deactivate(job);
+}
+
+void jobs_on_finish(struct jobs *jobs, void (*finished)(void *context), void *context)
+{
+    jobs_lock(jobs);
+    jobs->finished = finished;
+    jobs->finished_context = context;
+    jobs_unlock(jobs);
+}
+
 int jobs_enqueue(struct job *job, bool hold, struct h5pt_error *err)
 {
     struct jobs *jobs = job->jobs;
@@ -87,11 +105,8 @@ int jobs_publish(struct job *job, struct job_record *next, enum store_durability
     } else {
         job_record_release(&job->record);
         job->record = *next;
-        if (job_state_finished(job->record.state)) {
-            jobs_count_out(job);
-            jobs_wake_waiters(jobs);
-            jobs_deactivate(job);
-        }
+        if (job_state_finished(job->record.state))
+            jobs_finished(job);
     }
     jobs_unlock(jobs);
     if (result && err)
@@ -132,6 +147,7 @@ int jobs_check(struct jobs *jobs, const struct jobs_sender *sender, struct h5pt_
     return result;
 }
 
+/* To be released. */
 static struct job_record new_record(const struct jobs_upload *upload, const struct job_options *options)
 {
     struct job_record record = {
@@ -140,6 +156,7 @@ static struct job_record new_record(const struct jobs_upload *upload, const stru
     (void)snprintf(record.sha256, sizeof record.sha256, "%s", upload->sha256);
     (void)snprintf(record.filename, sizeof record.filename, "%s", upload->filename);
     (void)snprintf(record.owner, sizeof record.owner, "%s", upload->sender.owner);
+    record.webhook.url = *upload->webhook ? json_string(upload->webhook) : NULL;
     return record;
 }
 
@@ -147,8 +164,9 @@ static struct job_record new_record(const struct jobs_upload *upload, const stru
 static struct job *admit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
                          bool transient, struct h5pt_error *err)
 {
-    const struct job_record record = new_record(upload, options);
-    struct job *job = job_new(jobs, &record, transient);
+    struct job_record record = new_record(upload, options);
+    bool complete = record.webhook.url || !*upload->webhook;
+    struct job *job = complete ? job_new(jobs, &record, transient) : NULL;
     if (!job)
         (void)h5pt_fail_memory(err);
     jobs_lock(jobs);
@@ -157,6 +175,7 @@ static struct job *admit(struct jobs *jobs, const struct jobs_upload *upload, co
     if (admitted)
         return job;
     free(job);
+    job_record_release(&record);
     files_drop_draft(jobs->files, upload->draft);
     return NULL;
 }
@@ -168,6 +187,7 @@ static int dismiss(struct job *job)
     jobs_lock(jobs);
     jobs_count_out(job);
     jobs_unlock(jobs);
+    job_record_release(&job->record);
     free(job);
     return -1;
 }
@@ -285,7 +305,7 @@ static int cancel(struct job *job, struct job_record *next, struct h5pt_error *e
 {
     struct jobs *jobs = job->jobs;
     next->state = JOB_CANCELED;
-    next->finished_ms = text_now_ms();
+    job_record_finish(next);
     if (store_update(jobs->store, next, STORE_DURABLE, err)) {
         job_record_release(next);
         return -1;
@@ -294,8 +314,7 @@ static int cancel(struct job *job, struct job_record *next, struct h5pt_error *e
     job_record_release(&job->record);
     job->record = *next;
     bool was_queued = abandon(job);
-    jobs_wake_waiters(jobs);
-    jobs_deactivate(job);
+    jobs_finished(job);
     jobs_unlock(jobs);
     if (was_queued)
         files_drop_input(jobs->files, job->id);

@@ -25,6 +25,9 @@ struct jobs;
 int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files,
                struct jobs **ret, struct h5pt_error *err);
 
+/* From now on `finished` is called, from any thread, when a job with a webhook has finished. It must not call back into this module. */
+void jobs_on_finish(struct jobs *jobs, void (*finished)(void *context), void *context);
+
 /* From now on no job is taken or started; whoever waits for one that is still queued is woken. */
 void jobs_drain(struct jobs *jobs);
 /* Waits until no worker runs, for at most so long. True when none does. */
@@ -50,6 +53,7 @@ struct jobs_upload {
     uint64_t bytes; /* of the model */
     const char *sha256, *filename;
     struct jobs_sender sender;
+    const char *webhook; /* to be called when the job has finished, or "" */
 };
 
 /* Accepts a conversion, durably. The draft becomes the job's, also on failure. *ret is to be released. */

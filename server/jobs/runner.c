@@ -181,7 +181,7 @@ static bool run_once(struct job *job, struct h5pt_error *err)
     else
         again = take_result(job, &next, &draft, &result);
     if (job_state_finished(next.state)) {
-        next.finished_ms = text_now_ms();
+        job_record_finish(&next);
         note_run(jobs, next.finished_ms - next.started_ms);
         log_end(&next, &result);
     }

@@ -67,6 +67,7 @@ class Daemon:
         self.data_dir = os.path.join(str(folder), "data")
         self.log_path = os.path.join(str(folder), "log")
         self.options = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "data_dir": self.data_dir, "workers": 2, **options}
+        self.environment = {}
         self.process = None
         self.session = requests.Session()
         self.session.trust_env = False  # no proxy, no certificates of others
@@ -79,7 +80,7 @@ class Daemon:
         arguments = [program("h5ptd")]
         for name, value in self.options.items():
             arguments += ["--" + name.replace("_", "-"), str(value)]
-        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env={})
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=self.environment)
         log.close()
         started = until(lambda: self._started(seen), "the daemon starts")
         self.url = ("https://" if started["tls"] else "http://") + started["listen"]
