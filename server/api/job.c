@@ -87,9 +87,9 @@ static json_t *member_or_null(const json_t *object, const char *name)
 
 static json_t *webhook_or_null(const struct job_webhook *webhook)
 {
-    if (!webhook->url)
+    if (!*webhook->url)
         return json_null();
-    return json_pack("{s:O, s:s, s:i, s:o, s:o, s:o}", "url", webhook->url, "state", webhook_state_name(webhook->state),
+    return json_pack("{s:s, s:s, s:i, s:o, s:o, s:o}", "url", webhook->url, "state", webhook_state_name(webhook->state),
                      "attempts", webhook->attempts, "next_at", time_or_null(webhook->next_ms), "status",
                      webhook->status ? json_integer(webhook->status) : json_null(), "problem",
                      text_or_null(webhook->problem));

@@ -58,7 +58,7 @@ void jobs_finished(struct job *job)
     struct jobs *jobs = job->jobs;
     jobs_count_out(job);
     jobs_wake_waiters(jobs);
-    if (job->record.webhook.url && jobs->finished)
+    if (*job->record.webhook.url && jobs->finished)
         jobs->finished(jobs->finished_context);
     jobs_deactivate(job);
 }
@@ -147,7 +147,6 @@ int jobs_check(struct jobs *jobs, const struct jobs_sender *sender, struct h5pt_
     return result;
 }
 
-/* To be released. */
 static struct job_record new_record(const struct jobs_upload *upload, const struct job_options *options)
 {
     struct job_record record = {
@@ -156,7 +155,7 @@ static struct job_record new_record(const struct jobs_upload *upload, const stru
     (void)snprintf(record.sha256, sizeof record.sha256, "%s", upload->sha256);
     (void)snprintf(record.filename, sizeof record.filename, "%s", upload->filename);
     (void)snprintf(record.owner, sizeof record.owner, "%s", upload->sender.owner);
-    record.webhook.url = *upload->webhook ? json_string(upload->webhook) : NULL;
+    (void)snprintf(record.webhook.url, sizeof record.webhook.url, "%s", upload->webhook);
     return record;
 }
 
@@ -164,9 +163,8 @@ static struct job_record new_record(const struct jobs_upload *upload, const stru
 static struct job *admit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
                          bool transient, struct h5pt_error *err)
 {
-    struct job_record record = new_record(upload, options);
-    bool complete = record.webhook.url || !*upload->webhook;
-    struct job *job = complete ? job_new(jobs, &record, transient) : NULL;
+    const struct job_record record = new_record(upload, options);
+    struct job *job = job_new(jobs, &record, transient);
     if (!job)
         (void)h5pt_fail_memory(err);
     jobs_lock(jobs);
@@ -175,7 +173,6 @@ static struct job *admit(struct jobs *jobs, const struct jobs_upload *upload, co
     if (admitted)
         return job;
     free(job);
-    job_record_release(&record);
     files_drop_draft(jobs->files, upload->draft);
     return NULL;
 }
@@ -187,7 +184,6 @@ static int dismiss(struct job *job)
     jobs_lock(jobs);
     jobs_count_out(job);
     jobs_unlock(jobs);
-    job_record_release(&job->record);
     free(job);
     return -1;
 }

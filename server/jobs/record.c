@@ -70,9 +70,9 @@ const char *webhook_state_name(enum webhook_state state)
  * looks for those that have one. */
 static json_t *encode_webhook(const struct job_webhook *webhook)
 {
-    if (!webhook->url)
+    if (!*webhook->url)
         return NULL;
-    return json_pack("{s:O, s:s, s:i, s:o*, s:i, s:o}", "url", webhook->url, "state",
+    return json_pack("{s:s, s:s, s:i, s:o*, s:i, s:o}", "url", webhook->url, "state",
                      webhook_state_name(webhook->state), "attempts", webhook->attempts, "next",
                      webhook->next_ms ? json_integer(webhook->next_ms) : NULL, "status", webhook->status, "problem",
                      text_json(webhook->problem));
@@ -80,21 +80,19 @@ static json_t *encode_webhook(const struct job_webhook *webhook)
 
 static int decode_webhook(const json_t *object, struct job_webhook *ret)
 {
-    const char *state, *problem;
+    const char *url, *state, *problem;
     json_int_t next = 0;
-    json_t *url;
     int i = 0;
     if (!object)
         return 0;
-    if (json_unpack((json_t *)object, "{s:o, s:s, s:i, s?I, s:i, s:s}", "url", &url, "state", &state, "attempts",
-                    &ret->attempts, "next", &next, "status", &ret->status, "problem", &problem) ||
-        !json_is_string(url))
+    if (json_unpack((json_t *)object, "{s:s, s:s, s:i, s?I, s:i, s:s}", "url", &url, "state", &state, "attempts",
+                    &ret->attempts, "next", &next, "status", &ret->status, "problem", &problem))
         return -1;
     while (i < WEBHOOK_STATE_COUNT && strcmp(webhook_state_name((enum webhook_state)i), state) != 0)
         i++;
     if (i == WEBHOOK_STATE_COUNT)
         return -1;
-    ret->url = json_incref(url);
+    (void)snprintf(ret->url, sizeof ret->url, "%s", url);
     ret->state = (enum webhook_state)i;
     ret->next_ms = next;
     (void)snprintf(ret->problem, sizeof ret->problem, "%s", problem);
@@ -117,7 +115,6 @@ struct job_record job_record_copy(const struct job_record *record)
     json_incref(copy.result);
     json_incref(copy.error);
     json_incref(copy.artifacts);
-    json_incref(copy.webhook.url);
     return copy;
 }
 
@@ -126,14 +123,13 @@ void job_record_release(struct job_record *record)
     json_decref(record->result);
     json_decref(record->error);
     json_decref(record->artifacts);
-    json_decref(record->webhook.url);
-    record->result = record->error = record->artifacts = record->webhook.url = NULL;
+    record->result = record->error = record->artifacts = NULL;
 }
 
 void job_record_finish(struct job_record *record)
 {
     record->finished_ms = text_now_ms();
-    if (record->webhook.url)
+    if (*record->webhook.url)
         record->webhook.next_ms = record->finished_ms;
 }
 

@@ -52,7 +52,7 @@ static inline char *job_option_buffer(struct job_options *options, const struct 
 /* {"formats", …, "weights_only"}, with "" or null for a default. NULL without memory. */
 json_t *job_options_json(const struct job_options *options, bool null_defaults);
 
-enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256, JOB_OWNER_SIZE = 64, JOB_WEBHOOK_SIZE = 1024 };
+enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256, JOB_OWNER_SIZE = 64, JOB_WEBHOOK_SIZE = 512 };
 
 enum webhook_state {
 #define WEBHOOK(id, name) WEBHOOK_##id,
@@ -65,7 +65,7 @@ const char *webhook_state_name(enum webhook_state state);
 
 /* Who is to hear that the job has finished. */
 struct job_webhook {
-    json_t *url; /* a string of less than JOB_WEBHOOK_SIZE bytes, shared and never changed; NULL: nobody */
+    char url[JOB_WEBHOOK_SIZE]; /* "": nobody */
     enum webhook_state state;
     int attempts;
     int64_t next_ms;   /* since 1970, when it is to be called; 0: not yet, or not any more */

@@ -97,8 +97,7 @@ struct delivery *delivery_new(const struct config *config, const struct signatur
     delivery->body = body;
     memcpy(delivery->id, record->id, sizeof delivery->id);
     delivery->curl = curl_easy_init();
-    if (!delivery->curl || !add_headers(delivery, secrets) ||
-        !set_options(delivery, json_string_value(record->webhook.url))) {
+    if (!delivery->curl || !add_headers(delivery, secrets) || !set_options(delivery, record->webhook.url)) {
         delivery_free(delivery);
         return NULL;
     }

@@ -113,7 +113,7 @@ static void the_owner_and_the_webhook_are_found(void **state)
         made[i] = make_record(JOB_SUCCEEDED);
         (void)snprintf(made[i].owner, sizeof made[i].owner, "%s", owners[i % 3]);
         if (i) /* due at 900, 800, … */
-            made[i].webhook = (struct job_webhook){.url = json_string("https://example.org/"),
+            made[i].webhook = (struct job_webhook){.url = "https://example.org/",
                                                    .attempts = i,
                                                    .next_ms = 1000 - 100 * i,
                                                    .status = 503,
@@ -133,7 +133,7 @@ static void the_owner_and_the_webhook_are_found(void **state)
     assert_int_equal(count, 3);
     for (int i = 0; i < 3; i++)
         assert_string_equal(seen[i].id, made[5 - i].id);
-    assert_string_equal(json_string_value(seen[0].webhook.url), "https://example.org/");
+    assert_string_equal(seen[0].webhook.url, "https://example.org/");
     assert_int_equal(seen[0].webhook.state, WEBHOOK_PENDING);
     assert_int_equal(seen[0].webhook.attempts, 5);
     assert_int_equal(seen[0].webhook.next_ms, 500);
