@@ -191,8 +191,8 @@ void keys_free(struct keys *keys)
 
 int keys_reload(struct keys *keys, struct h5pt_error *err)
 {
-    struct key *rows;
-    size_t count;
+    struct key *rows = NULL;
+    size_t count = 0;
     if (!*keys->config->keys_file)
         return 0;
     if (read_rows(keys->config, &rows, &count, err))

@@ -10,7 +10,7 @@
 
 static const struct route routes[] = {
 #define ROUTE(listeners, method, path, scope, body, query, handler)                                                    \
-    {listeners, method, path, #handler, SCOPE_##scope, body, query, api_##handler},
+    {listeners, SCOPE_##scope, method, path, #handler, body, query, api_##handler},
 #include "routes.def"
 #undef ROUTE
 };

@@ -16,8 +16,8 @@ enum { ROUTE_MAX_PARAMETERS = 2, ROUTE_PARAMETER_SIZE = 65, ROUTE_ALLOW_SIZE = 6
 
 struct route {
     unsigned listeners; /* a set of enum route_listener */
+    unsigned scope;     /* one of SCOPE_…, SCOPE_open: no key is needed */
     const char *method, *path, *handler_name;
-    unsigned scope; /* one of SCOPE_…, SCOPE_open: no key is needed */
     enum route_body body;
     unsigned query; /* a set of QUERY_… */
     enum MHD_Result (*handler)(struct request *request);

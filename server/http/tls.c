@@ -89,11 +89,15 @@ int tls_load(const struct config *config, struct h5pt_error *err)
     struct strbuf chain = STRBUF_INIT, key = STRBUF_INIT;
     gnutls_datum_t chain_pem, key_pem;
     struct identity *identity = calloc(1, sizeof *identity);
-    int result = identity && gnutls_privkey_init(&identity->key) == 0 ? 0 : h5pt_fail_memory(err);
-    if (!result && (read_pem(config->tls_cert, "certificate", &chain, &chain_pem, err) ||
-                    import_chain(identity, config->tls_cert, &chain_pem, err) ||
-                    read_pem(config->tls_key, "key", &key, &key_pem, err) ||
-                    import_key(identity, config->tls_key, &key_pem, err) || check_pair(identity, err)))
+    if (!identity || gnutls_privkey_init(&identity->key)) {
+        free(identity);
+        return h5pt_fail_memory(err);
+    }
+    int result = 0;
+    if (read_pem(config->tls_cert, "certificate", &chain, &chain_pem, err) ||
+        import_chain(identity, config->tls_cert, &chain_pem, err) ||
+        read_pem(config->tls_key, "key", &key, &key_pem, err) || import_key(identity, config->tls_key, &key_pem, err) ||
+        check_pair(identity, err))
         result = -1;
     if (key.text)
         OPENSSL_cleanse(key.text, key.length);
@@ -102,7 +106,7 @@ int tls_load(const struct config *config, struct h5pt_error *err)
     if (!result) {
         identity->earlier = atomic_load(&current);
         atomic_store(&current, identity);
-    } else if (identity) {
+    } else {
         identity_free(identity);
     }
     return result;

@@ -13,6 +13,7 @@
 enum { ANSWER_MAX = 65536 };
 enum { PAUSE_FACTOR = 3, PAUSE_MAX_MS = 600000, RETRY_AFTER_MAX_MS = 3600000, STATUS_GONE = 410 };
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl says so */
 static size_t take_answer(char *bytes, size_t size, size_t count, void *context)
 {
     struct delivery *delivery = context;

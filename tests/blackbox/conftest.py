@@ -51,7 +51,7 @@ class Key(str):
     """A new key, and its line for the keys file: Key("NAME[:SCOPES[:OPTIONS]]")."""
 
     def __new__(cls, spec):
-        key, line = subprocess.run([program("h5ptd"), "--new-key", spec], env={}, capture_output=True, text=True, check=True).stdout.splitlines()
+        key, line = subprocess.run([program("h5ptd"), "--new-key", spec], env={"HOME": "/"}, capture_output=True, text=True, check=True).stdout.splitlines()
         self = super().__new__(cls, key)
         self.line = line
         return self

@@ -212,7 +212,7 @@ def test_requests_per_minute(start_with_keys):
 
 
 def run(*arguments, **environment):
-    return subprocess.run([program("h5ptd"), *arguments], env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    return subprocess.run([program("h5ptd"), *arguments], env={"HOME": "/", **environment}, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_new_keys():
