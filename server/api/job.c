@@ -3,17 +3,28 @@
 #include "http/authorize.h"
 #include "http/respond.h"
 
+/* In the same words whether it is another one's or was never there. */
+static int no_such(struct h5pt_error *err)
+{
+    return h5pt_fail(err, H5PT_NOT_FOUND, NULL, "There is no such conversion");
+}
+
 int api_look(struct request *request, struct job_view *ret, struct h5pt_error *err)
 {
     const char *id = request->parameters[0];
+    struct h5pt_error failure = H5PT_ERROR_INIT;
     struct job_view view;
     if (!text_is_id(id))
-        return h5pt_fail(err, H5PT_NOT_FOUND, NULL, "There is no such conversion");
-    if (jobs_look(request->service->jobs, id, &view, err))
+        return no_such(err);
+    if (jobs_look(request->service->jobs, id, &view, &failure)) {
+        if (failure.code == H5PT_NOT_FOUND)
+            return no_such(err);
+        *err = failure;
         return -1;
+    }
     if (!authorize_owner(request, view.record.owner)) {
         job_view_release(&view);
-        return h5pt_fail(err, H5PT_NOT_FOUND, id, "There is no conversion %s", id); /* as the store says it */
+        return no_such(err);
     }
     *ret = view;
     return 0;
