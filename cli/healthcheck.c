@@ -16,7 +16,8 @@ enum { HOST_SIZE = 64, PORT_SIZE = 8, TIMEOUT_SECONDS = 2, UNHEALTHY = 1 };
 
 static const char usage[] =
     "usage: h5pt healthcheck [--ready] [ADDRESS:PORT]\n\n"
-    "Asks a running h5ptd whether it is alive. ADDRESS:PORT is $H5PT_LISTEN, or 127.0.0.1:8080.\n\n"
+    "Asks a running h5ptd whether it is alive. ADDRESS:PORT is $H5PT_LISTEN, or 127.0.0.1:8080; where that speaks TLS\n"
+    "($H5PT_TLS_CERT), the listener for operators: $H5PT_ADMIN_LISTEN, or 127.0.0.1:8081.\n\n"
     "  --ready    ask whether it would take a conversion now: no, too, while its queue is full or it is stopping\n\n"
     "Exit code: 0 yes, 1 no, 2 usage.\n";
 
@@ -98,7 +99,9 @@ int cli_healthcheck(int argc, char **argv)
 {
     static const struct option options[] = {
         {"ready", no_argument, NULL, 'r'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    const char *path = "/livez", *listen = getenv("H5PT_LISTEN");
+    const char *path = "/livez", *certificate = getenv("H5PT_TLS_CERT");
+    const bool tls = certificate && *certificate;
+    const char *listen = getenv(tls ? "H5PT_ADMIN_LISTEN" : "H5PT_LISTEN");
     opterr = 0;
     optind = 1;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -110,6 +113,9 @@ int cli_healthcheck(int argc, char **argv)
     }
     if (argc - optind > 1)
         return cli_usage("healthcheck", "One address is enough");
-    const char *address = optind < argc ? argv[optind] : listen && *listen ? listen : "127.0.0.1:8080";
+    const char *address = optind < argc       ? argv[optind]
+                          : listen && *listen ? listen
+                          : tls               ? "127.0.0.1:8081"
+                                              : "127.0.0.1:8080";
     return check(address, path);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "health/canary.h"
 #include "http/listen.h"
 #include "jobs/child.h"
@@ -30,6 +31,18 @@ static void say(struct check *check, const char *what, const char *value, const 
                   ok ? "" : ": ", ok ? "" : err->message);
     if (!ok && !check->status)
         check->status = h5pt_code_exit(err->code);
+}
+
+static void check_access(struct check *check)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    struct access access;
+    char keys[32] = "";
+    if (access_open(check->config, &access, &err) == 0) {
+        (void)snprintf(keys, sizeof keys, "with %zu keys", (size_t)keys_count(access.keys));
+        access_release(&access);
+    }
+    say(check, "access", keys, &err);
 }
 
 static void check_worker(struct check *check)
@@ -85,6 +98,7 @@ static void check_conversion(struct check *check)
 int check_run(const struct config *config, FILE *out)
 {
     struct check check = {.config = config, .out = out};
+    check_access(&check);
     check_worker(&check);
     check_data(&check);
     check_address(&check, "listen on", config->listen);

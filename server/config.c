@@ -36,14 +36,21 @@ static const struct setting settings[] = {
 enum { SETTING_COUNT = sizeof settings / sizeof *settings, NAME_SIZE = 64 };
 
 static const struct action {
-    const char *flag, *help;
+    const char *flag, *operand, *help; /* operand NULL: it has none */
     enum config_action action;
 } actions[] = {
-    {"--help", "Print this text", CONFIG_HELP},
-    {"--version", "Print the version", CONFIG_VERSION},
-    {"--print-config", "Print the settings that would be used, as an environment file", CONFIG_PRINT_CONFIG},
-    {"--check", "Try whether the service would start with these settings, and convert a small model", CONFIG_CHECK},
-    {"--print-routes", "Print the routes of the API: listener, method, path, query parameters", CONFIG_PRINT_ROUTES},
+    {"--help", NULL, "Print this text", CONFIG_HELP},
+    {"--version", NULL, "Print the version", CONFIG_VERSION},
+    {"--print-config", NULL, "Print the settings that would be used, as an environment file", CONFIG_PRINT_CONFIG},
+    {"--check", NULL, "Try whether the service would start with these settings, and convert a small model",
+     CONFIG_CHECK},
+    {"--print-routes", NULL, "Print the routes of the API: listener, method, path, scope, query parameters",
+     CONFIG_PRINT_ROUTES},
+    {"--new-key", "NAME[:SCOPES[:OPTIONS]]",
+     "Print a new key, and its line for --keys-file. SCOPES are of read, convert (the default), admin; OPTIONS of "
+     "jobs=N, "
+     "rate=N",
+     CONFIG_NEW_KEY},
 };
 enum { ACTION_COUNT = sizeof actions / sizeof *actions };
 
@@ -212,33 +219,45 @@ static int read_environment(struct config *config, char *const *environment, str
 
 static const struct action *find_action(const char *flag)
 {
-    for (size_t i = 0; i < ACTION_COUNT; i++)
-        if (strcmp(actions[i].flag, flag) == 0)
+    const size_t length = strcspn(flag, "=");
+    for (size_t i = 0; i < ACTION_COUNT; i++) {
+        const size_t whole = strlen(actions[i].flag);
+        if (strncmp(actions[i].flag, flag, whole) == 0 && (!flag[whole] || (actions[i].operand && length == whole)))
             return &actions[i];
+    }
     return NULL;
 }
 
+/* The value of the option at argv[*arg], which is of `length` without it: behind '=', or the next argument. */
+static const char *value_of(char *const *argv, int *arg, size_t length, const char *argument, struct h5pt_error *err)
+{
+    const char *value = argv[*arg][length] ? argv[*arg] + length + 1 : argv[++*arg];
+    if (!value)
+        h5pt_fail(err, H5PT_USAGE, argv[*arg - 1], "The option %s needs a value: %s", argv[*arg - 1], argument);
+    return value;
+}
+
 static int read_flags(struct config *config, int argc, char *const *argv, enum config_action *ret_action,
-                      struct h5pt_error *err)
+                      const char **ret_operand, struct h5pt_error *err)
 {
     for (int arg = 1; arg < argc; arg++) {
         const struct action *action = find_action(argv[arg]);
+        const size_t length = strcspn(argv[arg], "=");
         if (action) {
             *ret_action = action->action;
+            if (action->operand && !(*ret_operand = value_of(argv, &arg, length, action->operand, err)))
+                return -1;
             continue;
         }
         char name[NAME_SIZE], known[NAME_SIZE];
-        size_t length = strcspn(argv[arg], "=");
         (void)snprintf(name, sizeof name, "%.*s", (int)(length < NAME_SIZE ? length : NAME_SIZE - 1), argv[arg]);
         size_t i = 0;
         while (i < SETTING_COUNT && strcmp(flag_name(&settings[i], known), name) != 0)
             i++;
         if (i == SETTING_COUNT)
             return h5pt_fail(err, H5PT_USAGE, name, "The option %s is not known; see h5ptd --help", name);
-        const char *value = argv[arg][length] ? argv[arg] + length + 1 : argv[++arg];
-        if (!value)
-            return h5pt_fail(err, H5PT_USAGE, name, "The option %s needs a value: %s", name, settings[i].argument);
-        if (set(config, &settings[i], name, value, err))
+        const char *value = value_of(argv, &arg, length, settings[i].argument, err);
+        if (!value || set(config, &settings[i], name, value, err))
             return -1;
     }
     return 0;
@@ -272,17 +291,19 @@ static int fill_in(struct config *config, struct h5pt_error *err)
 }
 
 int config_load(int argc, char *const *argv, char *const *environment, struct config *ret,
-                enum config_action *ret_action, struct h5pt_error *err)
+                enum config_action *ret_action, const char **ret_operand, struct h5pt_error *err)
 {
     struct config config = {0};
     enum config_action action = CONFIG_RUN;
+    const char *operand = NULL;
     if (set_defaults(&config, err) || read_environment(&config, environment, err) ||
-        read_flags(&config, argc, argv, &action, err) || fill_in(&config, err)) {
+        read_flags(&config, argc, argv, &action, &operand, err) || fill_in(&config, err)) {
         config_release(&config);
         return -1;
     }
     *ret = config;
     *ret_action = action;
+    *ret_operand = operand;
     return 0;
 }
 
@@ -310,7 +331,8 @@ void config_print_help(FILE *out)
                       *settings[i].preset ? ")" : "");
     }
     for (size_t i = 0; i < ACTION_COUNT; i++)
-        (void)fprintf(out, "  %s\n        %s\n", actions[i].flag, actions[i].help);
+        (void)fprintf(out, "  %s%s%s\n        %s\n", actions[i].flag, actions[i].operand ? " " : "",
+                      actions[i].operand ? actions[i].operand : "", actions[i].help);
 }
 
 void config_print(const struct config *config, FILE *out)

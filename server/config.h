@@ -22,11 +22,20 @@ struct config {
 #undef CONFIG
 };
 
-enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_PRINT_CONFIG, CONFIG_PRINT_ROUTES, CONFIG_CHECK };
+enum config_action {
+    CONFIG_RUN,
+    CONFIG_HELP,
+    CONFIG_VERSION,
+    CONFIG_PRINT_CONFIG,
+    CONFIG_PRINT_ROUTES,
+    CONFIG_CHECK,
+    CONFIG_NEW_KEY
+};
 
-/* Reads flags and environment. On success *ret is to be released; USAGE otherwise. */
+/* Reads flags and environment. On success *ret is to be released, and *ret_operand, of argv, is what the action is to be done with
+ * (NULL: nothing); USAGE otherwise. */
 int config_load(int argc, char *const *argv, char *const *environment, struct config *ret,
-                enum config_action *ret_action, struct h5pt_error *err);
+                enum config_action *ret_action, const char **ret_operand, struct h5pt_error *err);
 void config_release(struct config *config);
 
 void config_print_help(FILE *out);
@@ -37,5 +46,11 @@ void config_print(const struct config *config, FILE *out);
 bool config_parse_size(const char *text, uint64_t *ret);
 /* "500ms", "10s", "10min", "24h", "7d", "10" (seconds): milliseconds. */
 bool config_parse_duration(const char *text, uint64_t *ret);
+
+/* Of a setting that is "yes" or "no". */
+static inline bool config_yes(const char *value)
+{
+    return *value == 'y';
+}
 
 #endif

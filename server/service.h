@@ -5,11 +5,13 @@
 
 #include <jansson.h>
 
+#include "auth/keys.h"
 #include "config.h"
 #include "health/health.h"
 #include "jobs/jobs.h"
 #include "metrics/metrics.h"
 #include "store/files.h"
+#include "webhooks/webhooks.h"
 
 struct service {
     const struct config *config;
@@ -17,7 +19,9 @@ struct service {
     struct jobs *jobs;
     struct metrics *metrics;
     struct health *health;
-    int64_t started_ms;        /* since 1970 */
+    int64_t started_ms; /* since 1970 */
+    struct keys *keys;
+    struct webhooks *webhooks;
     const json_t *description; /* {"version", "capabilities", "sandbox"} of the worker */
 };
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "text.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -9,18 +11,33 @@
 /* Crockford's alphabet: no letters that look like digits. */
 static const char alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
 
+void text_random(char *ret, size_t count)
+{
+    unsigned char random[256];
+    /* Never fails for so few bytes once the kernel's pool is ready, for which it waits. */
+    while (getrandom(random, count, 0) != (ssize_t)count)
+        ;
+    for (size_t i = 0; i < count; i++)
+        ret[i] = alphabet[random[i] & 31];
+    ret[count] = '\0';
+}
+
+bool text_number(const char *text, uint64_t *ret)
+{
+    errno = 0;
+    unsigned long long number = strtoull(text, NULL, 10);
+    if (errno || !*text || strspn(text, "0123456789") != strlen(text))
+        return false;
+    *ret = number;
+    return true;
+}
+
 void text_new_id(char ret[TEXT_ID_SIZE])
 {
     uint64_t ms = (uint64_t)text_now_ms();
     for (int i = 9; i >= 0; i--, ms >>= 5)
         ret[i] = alphabet[ms & 31];
-    unsigned char random[16];
-    /* Never fails for so few bytes once the kernel's pool is ready, for which it waits. */
-    while (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-        ;
-    for (int i = 0; i < 16; i++)
-        ret[10 + i] = alphabet[random[i] & 31];
-    ret[TEXT_ID_LENGTH] = '\0';
+    text_random(ret + 10, TEXT_ID_LENGTH - 10);
 }
 
 bool text_is_id(const char *text)

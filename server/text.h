@@ -29,6 +29,11 @@ enum { TEXT_ID_LENGTH = 26, TEXT_ID_SIZE = TEXT_ID_LENGTH + 1 };
 void text_new_id(char ret[TEXT_ID_SIZE]);
 bool text_is_id(const char *text);
 
+/* `count` random characters of base 32 (5 bits each, at most 256 characters) and a NUL. */
+void text_random(char *ret, size_t count);
+/* The number that the whole text is, in decimal. False when it is none. */
+bool text_number(const char *text, uint64_t *ret);
+
 /* Milliseconds since 1970, and of a clock that is never set. */
 int64_t text_now_ms(void);
 int64_t text_clock_ms(void);

@@ -10,17 +10,23 @@
 #include "http/request.h"
 #include "jobs/jobs.h"
 
-#define ROUTE(listeners, method, path, body, query, handler) enum MHD_Result api_##handler(struct request *request);
+#define ROUTE(listeners, method, path, scope, body, query, handler)                                                    \
+    enum MHD_Result api_##handler(struct request *request);
 #include "routes.def"
 #undef ROUTE
 
-/* The job that {id} in the path names; NOT_FOUND. */
+/* Who makes the request, and the upload that came with it, which is the job's from now on. */
+struct jobs_sender api_sender(const struct request *request);
+struct jobs_upload api_upload(struct request *request);
+
+/* The job that {id} in the path names; NOT_FOUND, also when it is none of the caller's. */
 int api_look(struct request *request, struct job_view *ret, struct h5pt_error *err);
 
 /* Lets the request wait for its job, until `deadline` (text_clock_ms) at most. The handler returns what this returns. */
 enum MHD_Result api_wait(struct request *request, int64_t deadline);
 
 /* A job as the API shows it. NULL without memory. */
+json_t *api_job_document(const struct config *config, const struct job_view *view);
 json_t *api_job_json(const struct request *request, const struct job_view *view);
 /* Why a job failed, with a link to its report where there is one. NULL without memory. */
 json_t *api_job_problem(const struct job_record *record);

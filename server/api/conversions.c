@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/conversions: jobs. */
 #include "api/api.h"
+#include "http/authorize.h"
 #include "http/respond.h"
 
 enum MHD_Result api_create_conversion(struct request *request)
 {
     struct h5pt_error err = H5PT_ERROR_INIT;
-    struct jobs_upload upload = upload_hand_over(&request->upload);
+    struct jobs_upload upload = api_upload(request);
     if (jobs_submit(request->service->jobs, &upload, &request->query.options, &request->job, &err))
         return respond_problem(request, &err);
     struct job_view view = job_look(request->job);
@@ -22,6 +23,7 @@ enum MHD_Result api_list_conversions(struct request *request)
     size_t count, limit = request->query.limit;
     /* One more than the page tells whether there is a next one. */
     const struct store_query query = {.states = request->query.states,
+                                      .owner = authorize_view(request),
                                       .before = *request->query.cursor ? request->query.cursor : NULL,
                                       .limit = limit + 1};
     if (jobs_list(request->service->jobs, &query, &views, &count, &err))
@@ -50,10 +52,11 @@ enum MHD_Result api_get_conversion(struct request *request)
 enum MHD_Result api_delete_conversion(struct request *request)
 {
     struct h5pt_error err = H5PT_ERROR_INIT;
-    const char *id = request->parameters[0];
-    if (!text_is_id(id))
-        h5pt_fail(&err, H5PT_NOT_FOUND, NULL, "There is no such conversion");
-    if (err.code != H5PT_OK || jobs_remove(request->service->jobs, id, &err))
+    struct job_view view;
+    if (api_look(request, &view, &err))
+        return respond_problem(request, &err);
+    job_view_release(&view);
+    if (jobs_remove(request->service->jobs, request->parameters[0], &err))
         return respond_problem(request, &err);
     return respond_empty(request, MHD_HTTP_NO_CONTENT);
 }

@@ -55,7 +55,7 @@ enum MHD_Result api_convert(struct request *request)
     struct h5pt_error err = H5PT_ERROR_INIT;
     if (request->job)
         return respond_result(request);
-    struct jobs_upload upload = upload_hand_over(&request->upload);
+    struct jobs_upload upload = api_upload(request);
     if (jobs_submit(request->service->jobs, &upload, &request->query.options, &request->job, &err))
         return respond_problem(request, &err);
     if (!request->query.wait_ms)

@@ -25,7 +25,7 @@ enum MHD_Result api_inspect(struct request *request)
     struct h5pt_error err = H5PT_ERROR_INIT;
     if (request->job)
         return respond_report(request);
-    struct jobs_upload upload = upload_hand_over(&request->upload);
+    struct jobs_upload upload = api_upload(request);
     if (jobs_submit_inspection(request->service->jobs, &upload, &request->query.options, &request->job, &err))
         return respond_problem(request, &err);
     return api_wait(request, INT64_MAX); /* the worker's own time is limited */

@@ -1,13 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/api.h"
+#include "http/authorize.h"
 #include "http/respond.h"
+
+/* In the same words whether it is another one's or was never there. */
+static int no_such(struct h5pt_error *err)
+{
+    return h5pt_fail(err, H5PT_NOT_FOUND, NULL, "There is no such conversion");
+}
 
 int api_look(struct request *request, struct job_view *ret, struct h5pt_error *err)
 {
     const char *id = request->parameters[0];
+    struct h5pt_error failure = H5PT_ERROR_INIT;
+    struct job_view view;
     if (!text_is_id(id))
-        return h5pt_fail(err, H5PT_NOT_FOUND, NULL, "There is no such conversion");
-    return jobs_look(request->service->jobs, id, ret, err);
+        return no_such(err);
+    if (jobs_look(request->service->jobs, id, &view, &failure)) {
+        if (failure.code == H5PT_NOT_FOUND)
+            return no_such(err);
+        *err = failure;
+        return -1;
+    }
+    if (!authorize_owner(request, view.record.owner)) {
+        job_view_release(&view);
+        return no_such(err);
+    }
+    *ret = view;
+    return 0;
+}
+
+struct jobs_sender api_sender(const struct request *request)
+{
+    return (struct jobs_sender){.owner = request->caller.name, .limit = request->caller.max_jobs};
+}
+
+struct jobs_upload api_upload(struct request *request)
+{
+    struct jobs_upload upload = upload_hand_over(&request->upload);
+    upload.sender = api_sender(request);
+    upload.webhook = request->query.webhook;
+    return upload;
 }
 
 static void resume(void *connection)
@@ -63,21 +96,37 @@ static json_t *member_or_null(const json_t *object, const char *name)
     return member ? json_incref(member) : json_null();
 }
 
+static json_t *webhook_or_null(const struct job_webhook *webhook)
+{
+    if (!*webhook->url)
+        return json_null();
+    return json_pack("{s:s, s:s, s:i, s:o, s:o, s:o}", "url", webhook->url, "state", webhook_state_name(webhook->state),
+                     "attempts", webhook->attempts, "next_at", time_or_null(webhook->next_ms), "status",
+                     webhook->status ? json_integer(webhook->status) : json_null(), "problem",
+                     text_or_null(webhook->problem));
+}
+
 json_t *api_job_json(const struct request *request, const struct job_view *view)
+{
+    return api_job_document(request->service->config, view);
+}
+
+json_t *api_job_document(const struct config *config, const struct job_view *view)
 {
     const struct job_record *record = &view->record;
     const bool running = record->state == JOB_RUNNING, finished = job_state_finished(record->state);
-    const int64_t kept = (int64_t)request->service->config->retention;
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:{s:o, s:I, s:s}, s:o, s:o, s:o, s:o, s:o}", "id",
-                     record->id, "state", job_state_name(record->state), "created_at", time_or_null(record->created_ms),
-                     "started_at", time_or_null(record->started_ms), "finished_at", time_or_null(record->finished_ms),
-                     "expires_at", time_or_null(finished ? record->finished_ms + kept : 0), "attempts",
-                     record->attempts, "stage", running ? text_or_null(view->stage) : json_null(), "progress",
-                     running ? json_real(view->progress) : json_null(), "model", "filename",
-                     text_or_null(record->filename), "bytes", (json_int_t)record->bytes, "sha256", record->sha256,
-                     "options", job_options_json(&record->options, true), "verdict",
-                     member_or_null(record->result, "verdict"), "parity", member_or_null(record->result, "parity"),
-                     "error", record->error ? api_job_problem(record) : json_null(), "artifacts", artifacts(record));
+    const int64_t kept = (int64_t)config->retention;
+    return json_pack(
+        "{s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:{s:o, s:I, s:s}, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
+        record->id, "owner", text_or_null(record->owner), "state", job_state_name(record->state), "created_at",
+        time_or_null(record->created_ms), "started_at", time_or_null(record->started_ms), "finished_at",
+        time_or_null(record->finished_ms), "expires_at", time_or_null(finished ? record->finished_ms + kept : 0),
+        "attempts", record->attempts, "stage", running ? text_or_null(view->stage) : json_null(), "progress",
+        running ? json_real(view->progress) : json_null(), "model", "filename", text_or_null(record->filename), "bytes",
+        (json_int_t)record->bytes, "sha256", record->sha256, "options", job_options_json(&record->options, true),
+        "verdict", member_or_null(record->result, "verdict"), "parity", member_or_null(record->result, "parity"),
+        "error", record->error ? api_job_problem(record) : json_null(), "artifacts", artifacts(record), "webhook",
+        webhook_or_null(&record->webhook));
 }
 
 enum MHD_Result api_accepted(struct request *request, const struct job_view *view)

@@ -162,7 +162,7 @@ void health_leave(struct health *health)
 static void look_now(struct health *health, struct health_state ret[HEALTH_CHECK_COUNT])
 {
     struct h5pt_error *accepting = &ret[HEALTH_ACCEPTING].reason, busy = H5PT_ERROR_INIT;
-    const int obstacle = jobs_check(health->jobs, &busy);
+    const int obstacle = jobs_check(health->jobs, NULL, &busy);
     if (obstacle && busy.code == H5PT_QUEUE_FULL)
         ret[HEALTH_QUEUE].reason = busy;
     else if (obstacle)

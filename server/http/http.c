@@ -10,9 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "api/api.h"
+#include "http/authorize.h"
+#include "http/cors.h"
 #include "http/listen.h"
 #include "http/request.h"
 #include "http/respond.h"
+#include "http/tls.h"
 #include "log.h"
 
 /* So much of a body that is not wanted is read, for the client to hear why; beyond that the connection is closed. */
@@ -46,23 +50,27 @@ static void choose_id(struct request *request)
 }
 
 /* All that can be said from the headers alone. */
-static int admit(struct request *request, enum route_listener listener, struct h5pt_error *err)
+static int admit(struct request *request, struct h5pt_error *err)
 {
-    char methods[ROUTE_ALLOW_SIZE];
     struct service *service = request->service;
-    if (router_find(listener, request->method, request->url, &request->route, request->parameters, methods, err)) {
-        if (*methods)
-            request_header(request, "Allow", "%s", methods);
+    if (router_find(request->listener, request->method, request->url, &request->route, request->parameters,
+                    request->methods, err)) {
+        if (*request->methods)
+            request_header(request, "Allow", "%s", request->methods);
         return -1;
     }
+    if (authorize(request, err))
+        return -1;
     if (query_read(request->connection, service, request->route->query, &request->query, err))
         return -1;
     if (request->route->body == NO_BODY)
         return 0;
     const uint64_t limit = service->config->max_upload;
-    if (jobs_check(service->jobs, err) || upload_check(request->connection, limit, err))
+    const struct jobs_sender sender = api_sender(request);
+    if (jobs_check(service->jobs, &sender, err) || upload_check(request->connection, limit, err))
         return -1;
-    return upload_begin(&request->upload, service->files, request->connection, limit, err);
+    return upload_begin(&request->upload, service->files, request->connection, limit,
+                        request->route->query & QUERY_webhook, err);
 }
 
 /* Whether the refusal can be said at once: there is no body, or the client has asked before it sends one, or it is too much
@@ -83,11 +91,13 @@ static struct request *request_new(struct http *http, struct MHD_Connection *con
         return NULL;
     request->service = http->service;
     request->connection = connection;
+    request->listener = http->listener;
     request->url = url;
     request->method = method;
     upload_init(&request->upload);
     request->started_us = text_clock_us();
     choose_id(request);
+    cors_add(request);
     return request;
 }
 
@@ -111,14 +121,29 @@ static enum MHD_Result take_body(struct request *request, const char *bytes, siz
     return request->drained > DRAIN_LIMIT ? MHD_NO : MHD_YES;
 }
 
+static int finish_upload(struct request *request, struct h5pt_error *err)
+{
+    const struct upload *upload = &request->upload;
+    if (upload_finish(&request->upload, err))
+        return -1;
+    return *upload->webhook ? query_set_webhook(&request->query, request->service, upload->webhook, err) : 0;
+}
+
+static enum MHD_Result refuse(struct request *request)
+{
+    if (cors_is_preflight(request))
+        return cors_respond_preflight(request);
+    return respond_problem(request, &request->problem);
+}
+
 static enum MHD_Result answer(struct request *request)
 {
     if (request->problem.code == H5PT_OK && request->route->body == UPLOAD && !request->body_ended) {
         request->body_ended = true;
-        (void)upload_finish(&request->upload, &request->problem);
+        (void)finish_upload(request, &request->problem);
     }
     if (request->problem.code != H5PT_OK)
-        return respond_problem(request, &request->problem);
+        return refuse(request);
     return request->route->handler(request);
 }
 
@@ -135,8 +160,8 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
             return MHD_NO;
         (void)atomic_fetch_add(&http->in_progress, 1);
         metrics_add(http->service->metrics, METRIC_http_requests_in_flight, NULL, 1);
-        if (admit(request, http->listener, &request->problem) && refuse_at_once(request))
-            return respond_problem(request, &request->problem);
+        if (admit(request, &request->problem) && refuse_at_once(request))
+            return refuse(request);
         return MHD_YES;
     }
     if (!*upload_data_size)
@@ -157,12 +182,13 @@ static void log_request(const struct request *request, enum MHD_RequestTerminati
     if (request->job)
         view = job_look(request->job);
     log_event(LOG_INFO, "request",
-              json_pack("{s:s, s:o, s:o, s:s*, s:i, s:b, s:I, s:I, s:s, s:s*, s:s*}", "request_id", request->id,
+              json_pack("{s:s, s:o, s:o, s:s*, s:i, s:b, s:I, s:I, s:s, s:s*, s:s*, s:s*}", "request_id", request->id,
                         "method", text_json(request->method), "path", text_json(request->url), "route",
                         request->route ? request->route->path : NULL, "status", (int)request->status, "aborted",
                         code != MHD_REQUEST_TERMINATED_COMPLETED_OK, "ms",
                         (json_int_t)((text_clock_us() - request->started_us) / 1000), "upload_bytes",
-                        (json_int_t)request->upload.bytes, "client", client, "job_id",
+                        (json_int_t)request->upload.bytes, "client", client, "key",
+                        *request->caller.name ? request->caller.name : NULL, "job_id",
                         request->job ? view.record.id : NULL, "code", *request->code ? request->code : NULL));
     if (request->job)
         job_view_release(&view);
@@ -245,17 +271,30 @@ int http_start(struct service *service, enum route_listener listener, const char
         return -1;
     }
     const struct config *config = service->config;
-    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    const bool tls = listener == MAIN && tls_wanted(config);
+    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                           (tls ? MHD_USE_TLS : 0);
+    /* libmicrohttpd takes the function as an object. */
+    const union {
+        gnutls_certificate_retrieve_function2 *function;
+        void *pointer;
+    } retrieve = {.function = tls_retrieve};
+    const struct MHD_OptionItem certificate[] = {
+        {tls ? MHD_OPTION_HTTPS_CERT_CALLBACK : MHD_OPTION_END, 0, retrieve.pointer},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)TLS_PRIORITIES},
+        {MHD_OPTION_END, 0, NULL},
+    };
     const struct MHD_OptionItem pool[] = {
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
-    http->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_NOTIFY_COMPLETED, finish, http, MHD_OPTION_NOTIFY_CONNECTION,
-        listener == MAIN ? count_connection : NULL, http, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)config->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
+                                    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, finish, http,
+                                    MHD_OPTION_NOTIFY_CONNECTION, listener == MAIN ? count_connection : NULL, http,
+                                    MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
+                                    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000),
+                                    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY,
+                                    pool, MHD_OPTION_ARRAY, certificate, MHD_OPTION_END);
     if (!http->daemon) {
         (void)close(fd);
         free(http);

@@ -55,21 +55,42 @@ static int open_socket(const struct addrinfo *info, char ret_address[LISTEN_ADDR
     return fd;
 }
 
-int listen_on(const char *address, char ret_address[LISTEN_ADDRESS_SIZE], struct h5pt_error *err)
+/* *ret is to be freed. */
+static int resolve(const char *address, struct addrinfo **ret, struct h5pt_error *err)
 {
     char host[HOST_SIZE], port[PORT_SIZE];
     const struct addrinfo hints = {
         .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *info;
     if (split(address, host, port, err))
         return -1;
-    int error = getaddrinfo(host, port, &hints, &info);
+    int error = getaddrinfo(host, port, &hints, ret);
     if (error)
         return h5pt_fail(err, H5PT_USAGE, address, "\"%s\" is no address to listen on: %s", address,
                          gai_strerror(error));
+    return 0;
+}
+
+int listen_on(const char *address, char ret_address[LISTEN_ADDRESS_SIZE], struct h5pt_error *err)
+{
+    struct addrinfo *info;
+    if (resolve(address, &info, err))
+        return -1;
     int fd = open_socket(info, ret_address);
     if (fd < 0)
         h5pt_fail_errno(err, H5PT_IO, address, "Listening on %s failed", address);
     freeaddrinfo(info);
     return fd;
+}
+
+int listen_is_loopback(const char *address, bool *ret, struct h5pt_error *err)
+{
+    struct addrinfo *info;
+    if (resolve(address, &info, err))
+        return -1;
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)info->ai_addr;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)info->ai_addr;
+    *ret = info->ai_family == AF_INET ? ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET
+                                      : IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+    freeaddrinfo(info);
+    return 0;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/query.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,17 +12,6 @@ struct reading {
     struct query query;
     struct h5pt_error *err;
 };
-
-static bool parse_number(const char *text, uint64_t *ret)
-{
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (errno || end == text || *end || strspn(text, "0123456789") != strlen(text))
-        return false;
-    *ret = number;
-    return true;
-}
 
 static int read_format(struct reading *reading, const char *value)
 {
@@ -94,7 +82,7 @@ static int read_wait(struct reading *reading, const char *value)
 {
     const uint64_t most = reading->service->config->max_wait;
     uint64_t seconds;
-    if (!parse_number(value, &seconds))
+    if (!text_number(value, &seconds))
         return h5pt_fail(reading->err, H5PT_USAGE, "wait", "wait is \"%s\", but must be a number of seconds", value);
     reading->query.wait_ms = (int64_t)(seconds > most / 1000 ? most : seconds * 1000);
     return 0;
@@ -120,7 +108,7 @@ static int read_state(struct reading *reading, const char *value)
 static int read_limit(struct reading *reading, const char *value)
 {
     uint64_t limit;
-    if (!parse_number(value, &limit) || limit < 1 || limit > LIST_LIMIT_MAX)
+    if (!text_number(value, &limit) || limit < 1 || limit > LIST_LIMIT_MAX)
         return h5pt_fail(reading->err, H5PT_USAGE, "limit", "limit is \"%s\", but must be a number from 1 to %d", value,
                          LIST_LIMIT_MAX);
     reading->query.limit = (size_t)limit;
@@ -141,6 +129,21 @@ static int read_verbose(struct reading *reading, const char *value)
     if (*value && reading->query.verbose && strcmp(value, "true") != 0)
         return h5pt_fail(reading->err, H5PT_USAGE, "verbose", "verbose is \"%s\", but must be true or false", value);
     return 0;
+}
+
+int query_set_webhook(struct query *query, const struct service *service, const char *url, struct h5pt_error *err)
+{
+    if (*query->webhook)
+        return h5pt_fail(err, H5PT_USAGE, "webhook", "The webhook is given twice");
+    if (webhooks_check(service->webhooks, url, err))
+        return -1;
+    (void)snprintf(query->webhook, sizeof query->webhook, "%s", url);
+    return 0;
+}
+
+static int read_webhook(struct reading *reading, const char *value)
+{
+    return query_set_webhook(&reading->query, reading->service, value, reading->err);
 }
 
 static const struct {

@@ -43,12 +43,16 @@ struct query {
     size_t limit;                         /* limit */
     char cursor[TEXT_ID_SIZE];            /* cursor, or "" */
     bool verbose;                         /* verbose */
+    char webhook[JOB_WEBHOOK_SIZE];       /* webhook, or "" */
 };
 
 /* Reads the parameters that `allowed` names; others, and values that make no sense, are USAGE errors, NOT_ACCEPTABLE when no
  * artifact has a media type that the client takes. */
 int query_read(struct MHD_Connection *connection, const struct service *service, unsigned allowed, struct query *ret,
                struct h5pt_error *err);
+
+/* Sets the parameter webhook, which a form may have as a field. */
+int query_set_webhook(struct query *query, const struct service *service, const char *url, struct h5pt_error *err);
 
 /* The names in a set, each with a leading space. */
 void query_print_names(unsigned set, FILE *out);

@@ -113,7 +113,7 @@ enum MHD_Result respond_problem_of(struct request *request, const json_t *proble
         (void)json_object_set_new(body, "request_id", json_string(request->id));
     }
     if (status == MHD_HTTP_TOO_MANY_REQUESTS || status == MHD_HTTP_SERVICE_UNAVAILABLE)
-        request_header(request, "Retry-After", "%d", RESPOND_RETRY_AFTER);
+        request_header(request, "Retry-After", "%u", request->retry_after ? request->retry_after : RESPOND_RETRY_AFTER);
     unsigned valid = status >= 400 && status < 600 ? (unsigned)status : MHD_HTTP_INTERNAL_SERVER_ERROR;
     enum MHD_Result result = queue_json(request, valid, "application/problem+json", body);
     json_decref(body);
@@ -123,6 +123,8 @@ enum MHD_Result respond_problem_of(struct request *request, const json_t *proble
 enum MHD_Result respond_problem(struct request *request, const struct h5pt_error *err)
 {
     json_t *problem = problem_new(err);
+    if (err->code == H5PT_QUOTA_EXCEEDED && !request->retry_after)
+        request->retry_after = jobs_retry_after(request->service->jobs, request->caller.name);
     enum MHD_Result result = respond_problem_of(request, problem);
     json_decref(problem);
     return result;

@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "auth/keys.h"
 #include "http/query.h"
 
 static const struct route routes[] = {
-#define ROUTE(listeners, method, path, body, query, handler)                                                           \
-    {listeners, method, path, #handler, body, query, api_##handler},
+#define ROUTE(listeners, method, path, scope, body, query, handler)                                                    \
+    {listeners, SCOPE_##scope, method, path, #handler, body, query, api_##handler},
 #include "routes.def"
 #undef ROUTE
 };
@@ -81,11 +82,11 @@ void router_print(FILE *out)
 {
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
         const unsigned listeners = routes[i].listeners;
-        (void)fprintf(out, "%s %s %s",
+        (void)fprintf(out, "%s %s %s %s",
                       listeners == (MAIN | ADMIN) ? "main,admin"
                       : listeners == MAIN         ? "main"
                                                   : "admin",
-                      routes[i].method, routes[i].path);
+                      routes[i].method, routes[i].path, scope_name(routes[i].scope));
         query_print_names(routes[i].query, out);
         (void)fputc('\n', out);
     }

@@ -16,6 +16,7 @@ enum { ROUTE_MAX_PARAMETERS = 2, ROUTE_PARAMETER_SIZE = 65, ROUTE_ALLOW_SIZE = 6
 
 struct route {
     unsigned listeners; /* a set of enum route_listener */
+    unsigned scope;     /* one of SCOPE_…, SCOPE_open: no key is needed */
     const char *method, *path, *handler_name;
     enum route_body body;
     unsigned query; /* a set of QUERY_… */
@@ -28,7 +29,7 @@ int router_find(enum route_listener listener, const char *method, const char *pa
                 char ret_parameters[ROUTE_MAX_PARAMETERS][ROUTE_PARAMETER_SIZE], char ret_allow[ROUTE_ALLOW_SIZE],
                 struct h5pt_error *err);
 
-/* One route a line: listeners, method, path, query parameters. */
+/* One route a line: listeners, method, path, scope, query parameters. */
 void router_print(FILE *out);
 
 #endif

@@ -94,7 +94,9 @@ static int write_part(struct upload *upload, enum files_part which, const char *
     return 0;
 }
 
-static int unknown_field(const char *key, struct h5pt_error *err)
+static const char webhook_field[] = "webhook";
+
+static int unknown_field(const struct upload *upload, const char *key, struct h5pt_error *err)
 {
     char names[128] = "";
     for (int i = 0; i < FILES_PART_COUNT; i++) {
@@ -102,7 +104,22 @@ static int unknown_field(const char *key, struct h5pt_error *err)
         (void)snprintf(names + used, sizeof names - used, "%s\"%s\"", i ? ", " : "",
                        files_part_name((enum files_part)i));
     }
-    return h5pt_fail(err, H5PT_USAGE, key, "The form has a field \"%s\"; there are: %s", key, names);
+    return h5pt_fail(err, H5PT_USAGE, key, "The form has a field \"%s\"; there are: %s%s%s", key, names,
+                     upload->takes_webhook ? ", " : "", upload->takes_webhook ? webhook_field : "");
+}
+
+/* The next bytes of the field. */
+static int take_webhook(struct upload *upload, const char *bytes, uint64_t offset, size_t count, struct h5pt_error *err)
+{
+    const size_t length = strlen(upload->webhook);
+    if (offset != length)
+        return h5pt_fail(err, H5PT_USAGE, webhook_field, "The form has more than one field \"%s\"", webhook_field);
+    if (count >= sizeof upload->webhook - length || memchr(bytes, '\0', count))
+        return h5pt_fail(err, H5PT_WEBHOOK_REFUSED, webhook_field,
+                         "The webhook is no URL, or is longer than %d characters", JOB_WEBHOOK_SIZE - 1);
+    memcpy(upload->webhook + length, bytes, count);
+    upload->webhook[length + count] = '\0';
+    return 0;
 }
 
 static enum MHD_Result take_field(void *context, enum MHD_ValueKind kind, const char *key, const char *filename,
@@ -112,10 +129,12 @@ static enum MHD_Result take_field(void *context, enum MHD_ValueKind kind, const 
     struct upload *upload = context;
     (void)kind, (void)content_type, (void)transfer_encoding;
     int which = 0;
+    if (upload->takes_webhook && strcmp(key, webhook_field) == 0)
+        return take_webhook(upload, data, offset, size, upload->err) ? MHD_NO : MHD_YES;
     while (which < FILES_PART_COUNT && strcmp(key, files_part_name((enum files_part)which)) != 0)
         which++;
     if (which == FILES_PART_COUNT)
-        (void)unknown_field(key, upload->err);
+        (void)unknown_field(upload, key, upload->err);
     else if (offset == 0 && size && upload->parts[which].fd >= 0)
         h5pt_fail(upload->err, H5PT_USAGE, key, "The form has more than one field \"%s\"", key);
     else if (size && write_part(upload, (enum files_part)which, data, size, upload->err) == 0 && which == FILES_MODEL)
@@ -131,8 +150,9 @@ void upload_init(struct upload *upload)
 }
 
 int upload_begin(struct upload *upload, struct files *files, struct MHD_Connection *connection, uint64_t limit,
-                 struct h5pt_error *err)
+                 bool takes_webhook, struct h5pt_error *err)
 {
+    upload->takes_webhook = takes_webhook;
     upload->limit = limit;
     upload->digest = digest_new();
     if (!upload->digest)

@@ -30,6 +30,8 @@ struct upload {
     char sha256[DIGEST_TEXT_SIZE];
     char filename[JOB_FILENAME_SIZE];
     struct MHD_PostProcessor *form; /* NULL: raw body */
+    bool takes_webhook;             /* the form may have a field "webhook" */
+    char webhook[JOB_WEBHOOK_SIZE]; /* its text, or "" */
     struct h5pt_error *err;         /* of the call in progress */
 };
 
@@ -39,7 +41,7 @@ int upload_check(struct MHD_Connection *connection, uint64_t limit, struct h5pt_
 /* Before anything else: an upload that upload_release takes. */
 void upload_init(struct upload *upload);
 int upload_begin(struct upload *upload, struct files *files, struct MHD_Connection *connection, uint64_t limit,
-                 struct h5pt_error *err);
+                 bool takes_webhook, struct h5pt_error *err);
 int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err);
 /* After the last byte: NOT_HDF5 when it is neither an HDF5 file nor an archive, UPLOAD_INCOMPLETE when there is none. */
 int upload_finish(struct upload *upload, struct h5pt_error *err);

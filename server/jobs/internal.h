@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of jobs/ share: job.c (one job), jobs.c (tree, queue, waiters), lifecycle.c
+/* What the files of jobs/ share: job.c (one job), jobs.c (tree, queue, waiters), owners.c (how many jobs whom), lifecycle.c
  * (start and stop), runner.c and housekeeper.c (threads), outcome.c (what a worker's end means). */
 #ifndef H5PT_JOBS_INTERNAL_H
 #define H5PT_JOBS_INTERNAL_H
@@ -22,6 +22,7 @@ struct job {
     TAILQ_ENTRY(job) links; /* in `queue` or `running` */
     int holders;            /* the tree, the queue or a runner, and each that was handed out */
     bool queued, active;
+    bool counted;   /* among the jobs of its owner */
     bool abandoned; /* canceled, or an inspection that nobody waits for */
     int stop;       /* eventfd of the runner while it runs, or -1 */
     struct job_record record;
@@ -46,6 +47,10 @@ struct jobs {
     size_t queue_length, running_count;
     void *active; /* tsearch tree of the jobs that have not finished, by id */
     LIST_HEAD(, job_waiter) waiters;
+    void *owners;                    /* tsearch tree of the owners of jobs that wait or run, by name */
+    int64_t run_ms;                  /* how long a job runs, of late */
+    void (*finished)(void *context); /* or NULL */
+    void *finished_context;
     bool draining, stopping;
     pthread_t housekeeper, *runners;
     size_t runner_count;
@@ -72,7 +77,11 @@ int jobs_enqueue(struct job *job, bool hold, struct h5pt_error *err);
 /* With the lock held: */
 void jobs_put(struct job *job);            /* gives up one hold */
 void jobs_deactivate(struct job *job);     /* out of the tree */
+void jobs_finished(struct job *job);       /* its record says so: it leaves the tree, everybody is told */
 void jobs_wake_waiters(struct jobs *jobs); /* whoever has nothing to wait for any more */
+size_t jobs_of_owner(struct jobs *jobs, const char *owner);
+int jobs_count_in(struct job *job, struct h5pt_error *err); /* among the jobs of its owner */
+void jobs_count_out(struct job *job);                       /* once; nothing when it is not counted */
 struct job_view job_view_of(const struct job *job);
 
 /* Makes `next` (taken) the record of the job, in the store and here; a finished job wakes its waiters and leaves the table.

@@ -22,6 +22,7 @@ void jobs_put(struct job *job)
 {
     if (--job->holders)
         return;
+    jobs_count_out(job);
     job_record_release(&job->record);
     json_decref(job->report);
     free(job);

@@ -53,6 +53,24 @@ void jobs_wake_waiters(struct jobs *jobs)
     }
 }
 
+void jobs_finished(struct job *job)
+{
+    struct jobs *jobs = job->jobs;
+    jobs_count_out(job);
+    jobs_wake_waiters(jobs);
+    if (*job->record.webhook.url && jobs->finished)
+        jobs->finished(jobs->finished_context);
+    jobs_deactivate(job);
+}
+
+void jobs_on_finish(struct jobs *jobs, void (*finished)(void *context), void *context)
+{
+    jobs_lock(jobs);
+    jobs->finished = finished;
+    jobs->finished_context = context;
+    jobs_unlock(jobs);
+}
+
 int jobs_enqueue(struct job *job, bool hold, struct h5pt_error *err)
 {
     struct jobs *jobs = job->jobs;
@@ -87,10 +105,8 @@ int jobs_publish(struct job *job, struct job_record *next, enum store_durability
     } else {
         job_record_release(&job->record);
         job->record = *next;
-        if (job_state_finished(job->record.state)) {
-            jobs_wake_waiters(jobs);
-            jobs_deactivate(job);
-        }
+        if (job_state_finished(job->record.state))
+            jobs_finished(job);
     }
     jobs_unlock(jobs);
     if (result && err)
@@ -110,16 +126,28 @@ struct jobs_counts jobs_count(struct jobs *jobs)
     return counts;
 }
 
-int jobs_check(struct jobs *jobs, struct h5pt_error *err)
+/* With the lock held. */
+static int check(struct jobs *jobs, const struct jobs_sender *sender, struct h5pt_error *err)
 {
-    struct jobs_counts counts = jobs_count(jobs);
-    if (counts.draining)
+    if (jobs->draining)
         return h5pt_fail(err, H5PT_DRAINING, NULL,
                          "The service is about to stop; try again later, or another instance");
-    if (counts.queued >= jobs->config->queue_limit)
+    if (jobs->queue_length >= jobs->config->queue_limit)
         return h5pt_fail(err, H5PT_QUEUE_FULL, NULL, "%zu conversions are waiting already; try again later",
-                         counts.queued);
+                         jobs->queue_length);
+    if (sender && sender->limit && jobs_of_owner(jobs, sender->owner) >= sender->limit)
+        return h5pt_fail(err, H5PT_QUOTA_EXCEEDED, "jobs",
+                         "%s may have %zu conversions at once, waiting or running; try again when one has ended",
+                         sender->owner, sender->limit);
     return 0;
+}
+
+int jobs_check(struct jobs *jobs, const struct jobs_sender *sender, struct h5pt_error *err)
+{
+    jobs_lock(jobs);
+    int result = check(jobs, sender, err);
+    jobs_unlock(jobs);
+    return result;
 }
 
 static struct job_record new_record(const struct jobs_upload *upload, const struct job_options *options)
@@ -129,27 +157,52 @@ static struct job_record new_record(const struct jobs_upload *upload, const stru
     text_new_id(record.id);
     (void)snprintf(record.sha256, sizeof record.sha256, "%s", upload->sha256);
     (void)snprintf(record.filename, sizeof record.filename, "%s", upload->filename);
+    (void)snprintf(record.owner, sizeof record.owner, "%s", upload->sender.owner);
+    (void)snprintf(record.webhook.url, sizeof record.webhook.url, "%s", upload->webhook);
     return record;
+}
+
+/* A new job, counted, if there may be one more; free() and jobs_count_out undo it. Otherwise the upload is dropped. */
+static struct job *admit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
+                         bool transient, struct h5pt_error *err)
+{
+    const struct job_record record = new_record(upload, options);
+    struct job *job = job_new(jobs, &record, transient);
+    if (!job)
+        (void)h5pt_fail_memory(err);
+    jobs_lock(jobs);
+    bool admitted = job && check(jobs, &upload->sender, err) == 0 && jobs_count_in(job, err) == 0;
+    jobs_unlock(jobs);
+    if (admitted)
+        return job;
+    free(job);
+    files_drop_draft(jobs->files, upload->draft);
+    return NULL;
+}
+
+/* Undoes it. */
+static int dismiss(struct job *job)
+{
+    struct jobs *jobs = job->jobs;
+    jobs_lock(jobs);
+    jobs_count_out(job);
+    jobs_unlock(jobs);
+    free(job);
+    return -1;
 }
 
 int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
                 struct job **ret, struct h5pt_error *err)
 {
-    struct job_record record = new_record(upload, options);
-    struct job *job = jobs_check(jobs, err) ? NULL : job_new(jobs, &record, false);
-    if (!job) {
-        files_drop_draft(jobs->files, upload->draft);
-        return h5pt_fail_memory(err);
-    }
-    if (files_keep_upload(jobs->files, upload->draft, job->id, err)) {
-        free(job);
+    struct job *job = admit(jobs, upload, options, false, err);
+    if (!job)
         return -1;
-    }
+    if (files_keep_upload(jobs->files, upload->draft, job->id, err))
+        return dismiss(job);
     if (store_create(jobs->store, &job->record, err) || jobs_enqueue(job, true, err)) {
         (void)store_remove(jobs->store, job->id, NULL);
         files_drop_input(jobs->files, job->id);
-        free(job);
-        return -1;
+        return dismiss(job);
     }
     metrics_add(jobs->metrics, METRIC_jobs_accepted_total, NULL, 1);
     *ret = job;
@@ -159,17 +212,13 @@ int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struc
 int jobs_submit_inspection(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
                            struct job **ret, struct h5pt_error *err)
 {
-    struct job_record record = new_record(upload, options);
-    struct job *job = jobs_check(jobs, err) ? NULL : job_new(jobs, &record, true);
-    if (!job) {
-        files_drop_draft(jobs->files, upload->draft);
-        return h5pt_fail_memory(err);
-    }
+    struct job *job = admit(jobs, upload, options, true, err);
+    if (!job)
+        return -1;
     job->draft = *upload->draft;
     if (jobs_enqueue(job, true, err)) {
         files_drop_draft(jobs->files, upload->draft);
-        free(job);
-        return -1;
+        return dismiss(job);
     }
     *ret = job;
     return 0;
@@ -180,6 +229,7 @@ static bool abandon(struct job *job)
 {
     const uint64_t one = 1;
     job->abandoned = true;
+    jobs_count_out(job);
     if (job->queued) {
         TAILQ_REMOVE(&job->jobs->queue, job, links);
         job->queued = false;
@@ -255,7 +305,7 @@ static int cancel(struct job *job, struct job_record *next, struct h5pt_error *e
 {
     struct jobs *jobs = job->jobs;
     next->state = JOB_CANCELED;
-    next->finished_ms = text_now_ms();
+    job_record_finish(next);
     if (store_update(jobs->store, next, STORE_DURABLE, err)) {
         job_record_release(next);
         return -1;
@@ -265,8 +315,7 @@ static int cancel(struct job *job, struct job_record *next, struct h5pt_error *e
     job->record = *next;
     bool was_queued = abandon(job);
     metrics_add(jobs->metrics, METRIC_jobs_finished_total, METRIC_LABELS(job_state_name(JOB_CANCELED), ""), 1);
-    jobs_wake_waiters(jobs);
-    jobs_deactivate(job);
+    jobs_finished(job);
     jobs_unlock(jobs);
     if (was_queued)
         files_drop_input(jobs->files, job->id);

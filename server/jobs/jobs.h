@@ -26,6 +26,9 @@ struct jobs;
 int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files,
                struct metrics *metrics, struct jobs **ret, struct h5pt_error *err);
 
+/* From now on `finished` is called, from any thread, when a job with a webhook has finished. It must not call back into this module. */
+void jobs_on_finish(struct jobs *jobs, void (*finished)(void *context), void *context);
+
 /* From now on no job is taken or started; whoever waits for one that is still queued is woken. */
 void jobs_drain(struct jobs *jobs);
 /* Waits until no worker runs, for at most so long. True when none does. */
@@ -34,14 +37,24 @@ bool jobs_wait_idle(struct jobs *jobs, int64_t ms);
 void jobs_stop(struct jobs *jobs);
 void jobs_free(struct jobs *jobs); /* NULL-safe; nobody may hold a job any more */
 
-/* What stands in the way of another job: DRAINING, QUEUE_FULL, or 0. */
-int jobs_check(struct jobs *jobs, struct h5pt_error *err);
+/* Who sends a job. */
+struct jobs_sender {
+    const char *owner; /* the name of a key, or "" */
+    size_t limit;      /* of his jobs that wait or run; 0: any number */
+};
+
+/* What stands in the way of another job: DRAINING, QUEUE_FULL, QUOTA_EXCEEDED, or 0. `sender` NULL: anybody. */
+int jobs_check(struct jobs *jobs, const struct jobs_sender *sender, struct h5pt_error *err);
+/* Seconds, as far as can be told, until a job of the owner has ended. */
+unsigned jobs_retry_after(struct jobs *jobs, const char *owner);
 
 /* An upload that is complete. */
 struct jobs_upload {
     const struct files_draft *draft;
     uint64_t bytes; /* of the model */
     const char *sha256, *filename;
+    struct jobs_sender sender;
+    const char *webhook; /* to be called when the job has finished, or "" */
 };
 
 /* Accepts a conversion, durably. The draft becomes the job's, also on failure. *ret is to be released. */

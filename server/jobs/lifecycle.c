@@ -35,7 +35,10 @@ static int recover(struct jobs *jobs, struct h5pt_error *err)
         records[taken].state = JOB_QUEUED;
         records[taken].started_ms = 0;
         struct job *job = job_new(jobs, &records[taken], false);
-        if (!job || jobs_enqueue(job, false, err)) {
+        jobs_lock(jobs);
+        result = job ? jobs_count_in(job, err) : h5pt_fail_memory(err);
+        jobs_unlock(jobs);
+        if (result || jobs_enqueue(job, false, err)) {
             free(job);
             result = h5pt_fail_memory(err);
             break;

@@ -56,6 +56,49 @@ json_t *job_options_json(const struct job_options *options, bool null_defaults)
     return object;
 }
 
+const char *webhook_state_name(enum webhook_state state)
+{
+    static const char *const names[WEBHOOK_STATE_COUNT] = {
+#define WEBHOOK(id, name) [WEBHOOK_##id] = name,
+#include "jobs/webhooks.def"
+#undef WEBHOOK
+    };
+    return names[state];
+}
+
+/* {"url", "state", "attempts", "next", "status", "problem"}; NULL without a webhook. `next` is left out when there is none: the store
+ * looks for those that have one. */
+static json_t *encode_webhook(const struct job_webhook *webhook)
+{
+    if (!*webhook->url)
+        return NULL;
+    return json_pack("{s:s, s:s, s:i, s:o*, s:i, s:o}", "url", webhook->url, "state",
+                     webhook_state_name(webhook->state), "attempts", webhook->attempts, "next",
+                     webhook->next_ms ? json_integer(webhook->next_ms) : NULL, "status", webhook->status, "problem",
+                     text_json(webhook->problem));
+}
+
+static int decode_webhook(const json_t *object, struct job_webhook *ret)
+{
+    const char *url, *state, *problem;
+    json_int_t next = 0;
+    int i = 0;
+    if (!object)
+        return 0;
+    if (json_unpack((json_t *)object, "{s:s, s:s, s:i, s?I, s:i, s:s}", "url", &url, "state", &state, "attempts",
+                    &ret->attempts, "next", &next, "status", &ret->status, "problem", &problem))
+        return -1;
+    while (i < WEBHOOK_STATE_COUNT && strcmp(webhook_state_name((enum webhook_state)i), state) != 0)
+        i++;
+    if (i == WEBHOOK_STATE_COUNT)
+        return -1;
+    (void)snprintf(ret->url, sizeof ret->url, "%s", url);
+    ret->state = (enum webhook_state)i;
+    ret->next_ms = next;
+    (void)snprintf(ret->problem, sizeof ret->problem, "%s", problem);
+    return 0;
+}
+
 static void read_options(const json_t *object, struct job_options *ret)
 {
     const struct job_option *option;
@@ -83,35 +126,44 @@ void job_record_release(struct job_record *record)
     record->result = record->error = record->artifacts = NULL;
 }
 
+void job_record_finish(struct job_record *record)
+{
+    record->finished_ms = text_now_ms();
+    if (*record->webhook.url)
+        record->webhook.next_ms = record->finished_ms;
+}
+
 json_t *job_record_encode(const struct job_record *record)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*}", "id", record->id,
-                     "state", job_state_name(record->state), "created", (json_int_t)record->created_ms, "started",
-                     (json_int_t)record->started_ms, "finished", (json_int_t)record->finished_ms, "attempts",
-                     record->attempts, "options", job_options_json(&record->options, false), "model", "bytes",
-                     (json_int_t)record->bytes, "sha256", record->sha256, "filename", text_json(record->filename),
-                     "result", record->result, "error", record->error, "artifacts", record->artifacts);
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*, s:o*}", "id",
+                     record->id, "owner", record->owner, "state", job_state_name(record->state), "created",
+                     (json_int_t)record->created_ms, "started", (json_int_t)record->started_ms, "finished",
+                     (json_int_t)record->finished_ms, "attempts", record->attempts, "options",
+                     job_options_json(&record->options, false), "model", "bytes", (json_int_t)record->bytes, "sha256",
+                     record->sha256, "filename", text_json(record->filename), "result", record->result, "error",
+                     record->error, "artifacts", record->artifacts, "webhook", encode_webhook(&record->webhook));
 }
 
 int job_record_decode(const json_t *document, struct job_record *ret, struct h5pt_error *err)
 {
     struct job_record record = {0};
-    const char *id, *state, *sha256, *filename;
+    const char *id, *state, *sha256, *filename, *owner = "";
     json_int_t created, started, finished, bytes;
-    json_t *options, *result = NULL, *error = NULL, *artifacts = NULL;
+    json_t *options, *result = NULL, *error = NULL, *artifacts = NULL, *webhook = NULL;
     /* jansson takes the document as not const, though it changes nothing without the F flag. */
     json_t *root = json_incref((json_t *)document);
-    int failed = json_unpack(root, "{s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:s}, s?o, s?o, s?o}", "id", &id,
-                             "state", &state, "created", &created, "started", &started, "finished", &finished,
-                             "attempts", &record.attempts, "options", &options, "model", "bytes", &bytes, "sha256",
-                             &sha256, "filename", &filename, "result", &result, "error", &error, "artifacts",
-                             &artifacts) ||
-                 !job_state_from_name(state, &record.state);
+    int failed = json_unpack(root, "{s:s, s?s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:s}, s?o, s?o, s?o, s?o}",
+                             "id", &id, "owner", &owner, "state", &state, "created", &created, "started", &started,
+                             "finished", &finished, "attempts", &record.attempts, "options", &options, "model", "bytes",
+                             &bytes, "sha256", &sha256, "filename", &filename, "result", &result, "error", &error,
+                             "artifacts", &artifacts, "webhook", &webhook) ||
+                 !job_state_from_name(state, &record.state) || decode_webhook(webhook, &record.webhook);
     if (!failed) {
         (void)snprintf(record.id, sizeof record.id, "%s", id);
         read_options(options, &record.options);
         (void)snprintf(record.sha256, sizeof record.sha256, "%s", sha256);
         (void)snprintf(record.filename, sizeof record.filename, "%s", filename);
+        (void)snprintf(record.owner, sizeof record.owner, "%s", owner);
         record.created_ms = created;
         record.started_ms = started;
         record.finished_ms = finished;

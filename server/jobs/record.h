@@ -52,7 +52,26 @@ static inline char *job_option_buffer(struct job_options *options, const struct 
 /* {"formats", …, "weights_only"}, with "" or null for a default. NULL without memory. */
 json_t *job_options_json(const struct job_options *options, bool null_defaults);
 
-enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256 };
+enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256, JOB_OWNER_SIZE = 64, JOB_WEBHOOK_SIZE = 512 };
+
+enum webhook_state {
+#define WEBHOOK(id, name) WEBHOOK_##id,
+#include "jobs/webhooks.def"
+#undef WEBHOOK
+    WEBHOOK_STATE_COUNT
+};
+
+const char *webhook_state_name(enum webhook_state state);
+
+/* Who is to hear that the job has finished. */
+struct job_webhook {
+    char url[JOB_WEBHOOK_SIZE]; /* "": nobody */
+    enum webhook_state state;
+    int attempts;
+    int64_t next_ms;   /* since 1970, when it is to be called; 0: not yet, or not any more */
+    int status;        /* of the last answer; 0: there was none */
+    char problem[128]; /* with the last attempt, or "" */
+};
 
 struct job_record {
     char id[TEXT_ID_SIZE];
@@ -64,15 +83,20 @@ struct job_record {
     uint64_t bytes; /* of the upload */
     char sha256[JOB_SHA256_SIZE];
     char filename[JOB_FILENAME_SIZE]; /* as the client named it, or "" */
+    char owner[JOB_OWNER_SIZE];       /* the name of the key it was sent with, or "" */
     /* Shared and never changed once set: */
     json_t *result;    /* {"verdict", "parity", …} of a worker that reported, or NULL */
     json_t *error;     /* a problem, when the state is failed, or NULL */
     json_t *artifacts; /* [{"name", "bytes", "sha256"}], or NULL */
+    struct job_webhook webhook;
 };
 
 /* A copy, and the end of one. */
 struct job_record job_record_copy(const struct job_record *record);
 void job_record_release(struct job_record *record);
+
+/* The job has come to its end (its state says which), now; its webhook is to be called. */
+void job_record_finish(struct job_record *record);
 
 /* To and from JSON. Encoding gives NULL without memory; decoding is INTERNAL for a document that it cannot read. The
  * revision is not part of the document. */

@@ -156,6 +156,15 @@ static bool copy_record(struct job *job, struct job_record *ret)
     return wanted;
 }
 
+/* For those who ask how long they have to wait: the mean, in which older runs weigh less and less. */
+static void note_run(struct jobs *jobs, int64_t ms)
+{
+    enum { WEIGHT = 8 };
+    jobs_lock(jobs);
+    jobs->run_ms += jobs->run_ms ? (ms - jobs->run_ms) / WEIGHT : ms;
+    jobs_unlock(jobs);
+}
+
 /* Runs a job once. False when it is to run again at once. */
 static bool run_once(struct job *job, struct h5pt_error *err)
 {
@@ -174,7 +183,8 @@ static bool run_once(struct job *job, struct h5pt_error *err)
     else
         again = take_result(job, &next, &draft, &result);
     if (job_state_finished(next.state)) {
-        next.finished_ms = text_now_ms();
+        job_record_finish(&next);
+        note_run(jobs, next.finished_ms - next.started_ms);
         log_end(&next, &result);
         if (!job->transient)
             measure_end(jobs->metrics, &next, &result);

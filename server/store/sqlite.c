@@ -12,7 +12,7 @@
 struct store {
     sqlite3 *db;
     pthread_mutex_t lock; /* one statement at a time */
-    sqlite3_stmt *insert, *update, *read, *remove;
+    sqlite3_stmt *insert, *update, *read, *remove, *next_webhook;
     enum store_durability durability; /* that the connection is set to */
 };
 
@@ -20,12 +20,19 @@ struct store {
 static const char *const synchronous[] = {
     [STORE_LAZY] = "PRAGMA synchronous=NORMAL", [STORE_DURABLE] = "PRAGMA synchronous=FULL"};
 
+/* What a query looks for in the document; an index has the same expression. */
+#define OWNER "json_extract(document, '$.owner')"
+#define WEBHOOK "json_extract(document, '$.webhook.next')"
+
 static const char schema[] = "PRAGMA journal_mode=WAL;"
                              "PRAGMA synchronous=FULL;"
                              "CREATE TABLE IF NOT EXISTS jobs ("
                              " id TEXT PRIMARY KEY, revision INTEGER NOT NULL, state INTEGER NOT NULL,"
                              " finished INTEGER NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;"
-                             "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);";
+                             "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);"
+                             "CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (" OWNER ", id);"
+                             "CREATE INDEX IF NOT EXISTS jobs_by_webhook ON jobs (" WEBHOOK ") WHERE " WEBHOOK
+                             " IS NOT NULL;";
 
 static int fail(struct store *store, struct h5pt_error *err)
 {
@@ -45,6 +52,8 @@ static int prepare(struct store *store, struct h5pt_error *err)
                          " WHERE id = ?1 AND revision = ?5"},
         {&store->read, "SELECT document, revision FROM jobs WHERE id = ?1"},
         {&store->remove, "DELETE FROM jobs WHERE id = ?1"},
+        {&store->next_webhook, "SELECT " WEBHOOK " FROM jobs WHERE " WEBHOOK " IS NOT NULL AND " WEBHOOK
+                               " > ?1 ORDER BY " WEBHOOK " LIMIT 1"},
     };
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++)
         if (sqlite3_prepare_v3(store->db, statements[i].text, -1, SQLITE_PREPARE_PERSISTENT, statements[i].statement,
@@ -87,6 +96,7 @@ void store_close(struct store *store)
     sqlite3_finalize(store->update);
     sqlite3_finalize(store->read);
     sqlite3_finalize(store->remove);
+    sqlite3_finalize(store->next_webhook);
     sqlite3_close(store->db);
     (void)pthread_mutex_destroy(&store->lock);
     free(store);
@@ -193,7 +203,25 @@ int store_remove(struct store *store, const char *id, struct h5pt_error *err)
     return result;
 }
 
-/* The SELECT of a query; its parameters are ?1 before, ?2 finished_before, ?3 limit. */
+int store_next_webhook(struct store *store, int64_t after_ms, int64_t *ret_ms, struct h5pt_error *err)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    (void)sqlite3_bind_int64(store->next_webhook, 1, after_ms);
+    const int step = sqlite3_step(store->next_webhook);
+    int result = 0;
+    if (step == SQLITE_ROW)
+        *ret_ms = sqlite3_column_int64(store->next_webhook, 0);
+    else if (step == SQLITE_DONE)
+        *ret_ms = INT64_MAX;
+    else
+        result = fail(store, err);
+    (void)sqlite3_reset(store->next_webhook);
+    (void)pthread_mutex_unlock(&store->lock);
+    return result;
+}
+
+/* The SELECT of a query; its parameters are ?1 before, ?2 finished_before, ?3 limit, ?4 owner,
+ * ?5 webhook_due. */
 static void query_text(const struct store_query *query, struct strbuf *ret)
 {
     strbuf_add(ret, "SELECT document, revision FROM jobs WHERE 1");
@@ -204,11 +232,16 @@ static void query_text(const struct store_query *query, struct strbuf *ret)
                 strbuf_addf(ret, ",%d", i);
         strbuf_add(ret, ")");
     }
+    if (query->owner)
+        strbuf_add(ret, " AND " OWNER " = ?4");
     if (query->before)
         strbuf_add(ret, " AND id < ?1");
     if (query->finished_before_ms)
         strbuf_add(ret, " AND finished < ?2");
-    strbuf_addf(ret, " ORDER BY id %s LIMIT ?3", query->oldest_first ? "ASC" : "DESC");
+    if (query->webhook_due_ms)
+        strbuf_add(ret, " AND " WEBHOOK " IS NOT NULL AND " WEBHOOK " <= ?5 ORDER BY " WEBHOOK " LIMIT ?3");
+    else
+        strbuf_addf(ret, " ORDER BY id %s LIMIT ?3", query->oldest_first ? "ASC" : "DESC");
 }
 
 /* Steps through the rows of a query with the lock held; what was read is in *records on failure too. */
@@ -251,6 +284,10 @@ int store_list(struct store *store, const struct store_query *query, struct job_
             (void)sqlite3_bind_text(statement, 1, query->before, -1, SQLITE_STATIC);
         if (query->finished_before_ms)
             (void)sqlite3_bind_int64(statement, 2, query->finished_before_ms);
+        if (query->owner)
+            (void)sqlite3_bind_text(statement, 4, query->owner, -1, SQLITE_STATIC);
+        if (query->webhook_due_ms)
+            (void)sqlite3_bind_int64(statement, 5, query->webhook_due_ms);
         (void)sqlite3_bind_int64(statement, 3, query->limit > INT64_MAX ? INT64_MAX : (sqlite3_int64)query->limit);
         result = read_rows(store, statement, &records, &count, err);
     }

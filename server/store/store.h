@@ -34,13 +34,18 @@ int store_remove(struct store *store, const char *id, struct h5pt_error *err);
 
 struct store_query {
     unsigned states;            /* a set of 1u << JOB_…; 0: all */
+    const char *owner;          /* only those of this one, or NULL */
     const char *before;         /* only ids less than this one, or NULL */
     int64_t finished_before_ms; /* only those that finished before, or 0 */
+    int64_t webhook_due_ms;     /* only those whose webhook is to be called by then, the earliest first; or 0 */
     bool oldest_first;          /* otherwise the newest first */
     size_t limit;
 };
 
-/* The records that fit, in the order of their ids. *ret is an array of *ret_count, to be freed with store_free_records. */
+/* When the first webhook is to be called after a time; INT64_MAX when none is. */
+int store_next_webhook(struct store *store, int64_t after_ms, int64_t *ret_ms, struct h5pt_error *err);
+
+/* The records that fit, in the order of their ids unless said otherwise. *ret is an array of *ret_count, to be freed with store_free_records. */
 int store_list(struct store *store, const struct store_query *query, struct job_record **ret, size_t *ret_count,
                struct h5pt_error *err);
 void store_free_records(struct job_record *records, size_t count);

@@ -47,13 +47,30 @@ def until(condition, what):
     raise AssertionError("did not happen: " + what)
 
 
+class Key(str):
+    """A new key, and its line for the keys file: Key("NAME[:SCOPES[:OPTIONS]]")."""
+
+    def __new__(cls, spec):
+        key, line = subprocess.run([program("h5ptd"), "--new-key", spec], env={"HOME": "/"}, capture_output=True, text=True, check=True).stdout.splitlines()
+        self = super().__new__(cls, key)
+        self.line = line
+        return self
+
+    @property
+    def header(self):
+        return {"Authorization": "Bearer " + self}
+
+
 class Daemon:
     def __init__(self, folder, **options):
+        os.makedirs(folder, exist_ok=True)
         self.data_dir = os.path.join(str(folder), "data")
         self.log_path = os.path.join(str(folder), "log")
         self.options = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "data_dir": self.data_dir, "workers": 2, "probe_interval": 0, **options}
+        self.environment = {}
         self.process = None
         self.session = requests.Session()
+        self.session.trust_env = False  # no proxy, no certificates of others
         self.session.hooks["response"].append(contract.check)
         self.start()
 
@@ -63,10 +80,10 @@ class Daemon:
         arguments = [program("h5ptd")]
         for name, value in self.options.items():
             arguments += ["--" + name.replace("_", "-"), str(value)]
-        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env={})
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=self.environment)
         log.close()
         started = until(lambda: self._started(seen), "the daemon starts")
-        self.url = "http://" + started["listen"]
+        self.url = ("https://" if started["tls"] else "http://") + started["listen"]
         self.admin = "http://" + started["admin_listen"]
         self.address = tuple(f(part) for f, part in zip((str, int), started["listen"].rsplit(":", 1)))
         return started

@@ -127,7 +127,7 @@ def test_a_full_queue(start_daemon, gate, model):
     assert second.status_code == 202
     answer = expect(daemon.post("/v1/conversions", model), 429, "QUEUE_FULL")
     assert int(answer.headers["Retry-After"]) > 0
-    assert expect(daemon.get("/readyz"), 503, "NOT_READY").json()["where"] == "QUEUE_FULL"
+    assert expect(daemon.get("/readyz"), 503, "NOT_READY").json()["where"] == "queue"
     assert daemon.get("/livez").status_code == 200
     gate.open()
     for job_id in first, second.json()["id"]:

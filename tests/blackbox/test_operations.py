@@ -180,11 +180,13 @@ def check(*arguments):
 def test_check_says_whether_the_service_would_start(start_daemon, tmp_path):
     fresh = ["--listen", "127.0.0.1:0", "--admin-listen", "off", "--data-dir", str(tmp_path / "fresh")]
     good = check(*fresh)
-    assert good.returncode == 0 and "FAILED" not in good.stdout and good.stdout.count("ok ") == 4
+    assert good.returncode == 0 and "FAILED" not in good.stdout and good.stdout.count("ok ") == 5
     bad = check(*fresh, "--disk-reserve", "1048576GiB")
     assert bad.returncode == 6 and "FAILED data directory" in bad.stdout
     bad = check(*fresh, "--worker", "/nowhere")
     assert bad.returncode != 0 and "FAILED worker" in bad.stdout
+    bad = check(*fresh, "--listen", "0.0.0.0:0")
+    assert bad.returncode == 2 and "FAILED access" in bad.stdout and "--allow-unauthenticated" in bad.stdout
     daemon = start_daemon()
     taken = check("--listen", daemon.url.removeprefix("http://"), "--data-dir", str(tmp_path / "other"))
     assert taken.returncode != 0 and "FAILED listen on" in taken.stdout

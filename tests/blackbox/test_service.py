@@ -14,9 +14,9 @@ def run(*arguments, **environment):
 
 
 def routes():
-    """{(method, path): (listeners, query parameters)} as the daemon has them."""
+    """{(method, path): (listeners, query parameters, scope)} as the daemon has them."""
     lines = [line.split() for line in run("--print-routes").stdout.splitlines()]
-    return {(method.lower(), path): (listeners.split(","), set(query)) for listeners, method, path, *query in lines}
+    return {(method.lower(), path): (listeners.split(","), set(query), scope) for listeners, method, path, scope, *query in lines}
 
 
 def test_the_api_description_has_every_route_and_no_other():
@@ -31,6 +31,13 @@ def test_the_api_description_has_every_query_parameter():
         parameters = operation.get("parameters", []) + contract.document()["paths"][path].get("parameters", [])
         described = {contract.follow(p)["name"] for p in parameters if contract.follow(p)["in"] == "query"}
         assert described == routes()["get" if method == "head" else method, path][1], (method, path)
+
+
+def test_the_api_description_has_every_scope():
+    for (method, path), operation in contract.operations().items():
+        scope = routes()["get" if method == "head" else method, path][2]
+        assert operation.get("security", []) == ([] if scope == "open" else [{"key": [scope]}]), (method, path)
+        assert ({"401", "403", "429"} <= set(operation["responses"])) == (scope != "open"), (method, path)
 
 
 def test_the_api_description_is_served(daemon):

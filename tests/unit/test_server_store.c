@@ -101,6 +101,66 @@ static void records_survive_and_are_compared(void **state)
     store_close(store);
 }
 
+static void the_owner_and_the_webhook_are_found(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    static const char *const owners[] = {"alice", "bob", ""};
+    struct job_record made[6], *seen;
+    size_t count;
+    int64_t next;
+    for (int i = 0; i < 6; i++) {
+        made[i] = make_record(JOB_SUCCEEDED);
+        (void)snprintf(made[i].owner, sizeof made[i].owner, "%s", owners[i % 3]);
+        if (i) /* due at 900, 800, … */
+            made[i].webhook = (struct job_webhook){.url = "https://example.org/",
+                                                   .attempts = i,
+                                                   .next_ms = 1000 - 100 * i,
+                                                   .status = 503,
+                                                   .problem = "none"};
+        assert_int_equal(store_create(store, &made[i], NULL), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        const struct store_query of_owner = {.owner = owners[i], .limit = 10};
+        assert_int_equal(store_list(store, &of_owner, &seen, &count, NULL), 0);
+        assert_int_equal(count, 2);
+        assert_string_equal(seen[0].owner, owners[i]);
+        store_free_records(seen, count);
+    }
+
+    const struct store_query due = {.webhook_due_ms = 800, .limit = 3};
+    assert_int_equal(store_list(store, &due, &seen, &count, NULL), 0);
+    assert_int_equal(count, 3);
+    for (int i = 0; i < 3; i++)
+        assert_string_equal(seen[i].id, made[5 - i].id);
+    assert_string_equal(seen[0].webhook.url, "https://example.org/");
+    assert_int_equal(seen[0].webhook.state, WEBHOOK_PENDING);
+    assert_int_equal(seen[0].webhook.attempts, 5);
+    assert_int_equal(seen[0].webhook.next_ms, 500);
+    assert_int_equal(seen[0].webhook.status, 503);
+    assert_string_equal(seen[0].webhook.problem, "none");
+    store_free_records(seen, count);
+    assert_int_equal(store_next_webhook(store, 800, &next, NULL), 0);
+    assert_int_equal(next, 900);
+
+    /* One that is done with is not due any more. */
+    for (int i = 1; i < 6; i++) {
+        made[i].webhook.state = WEBHOOK_DELIVERED;
+        made[i].webhook.next_ms = 0;
+        assert_int_equal(store_update(store, &made[i], STORE_LAZY, NULL), 0);
+    }
+    assert_int_equal(store_list(store, &due, &seen, &count, NULL), 0);
+    assert_int_equal(count, 0);
+    store_free_records(seen, count);
+    assert_int_equal(store_next_webhook(store, 0, &next, NULL), 0);
+    assert_true(next == INT64_MAX);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(store_remove(store, made[i].id, NULL), 0);
+        job_record_release(&made[i]);
+    }
+    store_close(store);
+}
+
 static void lists_are_filtered_and_in_order(void **state)
 {
     (void)state;
@@ -301,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_survive_and_are_compared),
+        cmocka_unit_test(the_owner_and_the_webhook_are_found),
         cmocka_unit_test(lists_are_filtered_and_in_order),
         cmocka_unit_test(uploads_are_kept_or_swept),
         cmocka_unit_test(outputs_appear_whole),
