@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* h5ptd: starts the parts of the service in order, waits for a signal, and stops them in reverse. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,12 +19,14 @@
 #include "service.h"
 #include "store/files.h"
 #include "store/store.h"
+#include "write/digest.h"
 
 extern char **environ;
 
 struct daemon {
     struct config config;
-    char *worker;
+    char *program; /* of the worker */
+    struct jobs_worker worker;
     json_t *description;
     struct files *files;
     struct store *store;
@@ -38,7 +41,7 @@ enum { LAST_ANSWERS_MS = 5000 };
 static int ask_worker(struct daemon *daemon, struct h5pt_error *err)
 {
     struct child_result result;
-    const struct child_request request = {.program = daemon->worker,
+    const struct child_request request = {.program = daemon->program,
                                           .config = &daemon->config,
                                           .inputs = {-1, -1, -1},
                                           .output_dir = -1,
@@ -51,8 +54,34 @@ static int ask_worker(struct daemon *daemon, struct h5pt_error *err)
     if (json_object_get(result.last, "version"))
         return 0;
     const char *message = json_string_value(json_object_get(error, "message"));
-    return h5pt_fail(err, H5PT_NOT_READY, "worker", "%s does not run (signal %d, status %d): %s", daemon->worker,
+    return h5pt_fail(err, H5PT_NOT_READY, "worker", "%s does not run (signal %d, status %d): %s", daemon->program,
                      result.signal, result.status, message ? message : result.output);
+}
+
+/* What tells this worker from any other: its program, and the libraries that it runs with. */
+static int identify_worker(struct daemon *daemon, struct h5pt_error *err)
+{
+    char program[DIGEST_TEXT_SIZE];
+    char *version = json_dumps(json_object_get(daemon->description, "version"), JSON_COMPACT | JSON_SORT_KEYS);
+    struct digest *digest = digest_new();
+    int fd = open(daemon->program, O_RDONLY | O_CLOEXEC), result;
+    if (!version || !digest)
+        result = h5pt_fail_memory(err);
+    else if (fd < 0)
+        result = h5pt_fail_errno(err, H5PT_NOT_READY, "worker", "%s cannot be read", daemon->program);
+    else
+        result = digest_file(fd, NULL, program, err);
+    if (!result) {
+        digest_add(digest, program, sizeof program);
+        digest_add(digest, version, strlen(version));
+        digest_finish(digest, daemon->worker.core);
+        daemon->worker.program = daemon->program;
+    }
+    if (fd >= 0)
+        (void)close(fd);
+    digest_free(digest);
+    free(version);
+    return result;
 }
 
 static void warn_of_sandbox(const struct daemon *daemon)
@@ -66,13 +95,13 @@ static void warn_of_sandbox(const struct daemon *daemon)
 static int start(struct daemon *daemon, struct h5pt_error *err)
 {
     const struct config *config = &daemon->config;
-    daemon->worker = child_find_program(config->worker, err);
-    if (!daemon->worker || ask_worker(daemon, err) || files_open(config->data_dir, &daemon->files, err) ||
-        store_open(config->data_dir, &daemon->store, err))
+    daemon->program = child_find_program(config->worker, err);
+    if (!daemon->program || ask_worker(daemon, err) || identify_worker(daemon, err) ||
+        files_open(config->data_dir, &daemon->files, err) || store_open(config->data_dir, &daemon->store, err))
         return -1;
     warn_of_sandbox(daemon);
     daemon->service = (struct service){.config = config, .files = daemon->files, .description = daemon->description};
-    if (jobs_start(config, daemon->worker, daemon->store, daemon->files, &daemon->service.jobs, err))
+    if (jobs_start(config, &daemon->worker, daemon->store, daemon->files, &daemon->service.jobs, err))
         return -1;
     if (*config->admin_listen && strcmp(config->admin_listen, "off") != 0 &&
         http_start(&daemon->service, ADMIN, config->admin_listen, 1, &daemon->admin, err))
@@ -93,7 +122,7 @@ static void stop(struct daemon *daemon)
     store_close(daemon->store);
     files_close(daemon->files);
     json_decref(daemon->description);
-    free(daemon->worker);
+    free(daemon->program);
 }
 
 /* Signals are taken by this thread only, from sigtimedwait. */

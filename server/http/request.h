@@ -9,11 +9,12 @@
 
 #include "http/query.h"
 #include "http/router.h"
+#include "http/stall.h"
 #include "http/upload.h"
 #include "jobs/jobs.h"
 #include "service.h"
 
-enum { REQUEST_ID_SIZE = 65, REQUEST_MAX_HEADERS = 12 };
+enum { REQUEST_ID_SIZE = 65, REQUEST_MAX_HEADERS = 24 };
 
 struct request {
     struct service *service;
@@ -23,7 +24,9 @@ struct request {
     const struct route *route;                                   /* NULL: none matches */
     char parameters[ROUTE_MAX_PARAMETERS][ROUTE_PARAMETER_SIZE]; /* {id}, {name} of the route's path */
     struct query query;
+    char owner[JOB_OWNER_SIZE]; /* the name of the key it was sent with, or "" */
     struct upload upload;
+    struct stall stall;        /* while the body arrives */
     struct h5pt_error problem; /* found before the body was read to its end; the answer */
     bool body_ended;           /* the upload is complete */
     uint64_t drained;          /* bytes of the body that were thrown away */

@@ -9,13 +9,16 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "write/digest.h"
+#include "http/body_digest.h"
 #include "jobs/jobs.h"
 #include "store/files.h"
+#include "write/digest.h"
 
 /* A file of the upload. */
 struct upload_part {
     int fd; /* of the draft; -1: it has not come */
+    struct digest *digest;
+    char sha256[DIGEST_TEXT_SIZE]; /* after the last byte */
     uint64_t bytes;
     uint64_t flushed; /* of `bytes`, on the way to the disk */
 };
@@ -24,9 +27,9 @@ struct upload {
     struct files *files; /* NULL: there is no draft */
     struct files_draft draft;
     struct upload_part parts[FILES_PART_COUNT];
-    uint64_t limit, bytes; /* of all parts */
-    struct digest *digest; /* of the model */
-    char sha256[DIGEST_TEXT_SIZE];
+    uint64_t limit, bytes;      /* of all parts */
+    struct body_digest body;    /* what the client says of the body */
+    char all[DIGEST_TEXT_SIZE]; /* SHA-256 of the names and the SHA-256 of the parts */
     char filename[JOB_FILENAME_SIZE];
     struct MHD_PostProcessor *form; /* NULL: raw body */
     struct h5pt_error *err;         /* of the call in progress */
@@ -40,7 +43,7 @@ void upload_init(struct upload *upload);
 int upload_begin(struct upload *upload, struct files *files, struct MHD_Connection *connection, uint64_t limit,
                  struct h5pt_error *err);
 int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err);
-/* After the last byte: NOT_HDF5 when it is neither an HDF5 file nor an archive, UPLOAD_INCOMPLETE when there is none. */
+/* After the last byte: DIGEST_MISMATCH, NOT_HDF5 when it is neither an HDF5 file nor an archive, UPLOAD_INCOMPLETE when there is none. */
 int upload_finish(struct upload *upload, struct h5pt_error *err);
 
 /* What jobs_submit takes; afterwards the file is the job's. */

@@ -15,8 +15,7 @@ static int compare_ids(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* The active job of this id, with the lock held. */
-static struct job *find(struct jobs *jobs, const char *id)
+struct job *jobs_find(struct jobs *jobs, const char *id)
 {
     struct job *const *node = tfind(id, &jobs->active, compare_ids);
     return node ? *node : NULL;
@@ -38,9 +37,14 @@ static void wake(struct job_waiter *waiter)
     waiter->wake(waiter->context);
 }
 
-static bool to_be_woken(const struct jobs *jobs, const struct job *job)
+static bool to_be_woken(const struct jobs *jobs, const struct job_waiter *waiter)
 {
-    return job_state_finished(job->record.state) || jobs->stopping || (jobs->draining && job->queued);
+    const struct job *job = waiter->job;
+    if (jobs->stopping || (jobs->draining && (job->queued || waiter->follow)))
+        return true;
+    if (waiter->follow && waiter->seen != job_event(job->record.revision, job->steps))
+        return true;
+    return job_is_settled(job);
 }
 
 void jobs_wake_waiters(struct jobs *jobs)
@@ -48,27 +52,42 @@ void jobs_wake_waiters(struct jobs *jobs)
     struct job_waiter *waiter, *next;
     for (waiter = LIST_FIRST(&jobs->waiters); waiter; waiter = next) {
         next = LIST_NEXT(waiter, links);
-        if (to_be_woken(jobs, waiter->job))
+        if (to_be_woken(jobs, waiter))
             wake(waiter);
     }
 }
 
-int jobs_enqueue(struct job *job, bool hold, struct h5pt_error *err)
+int jobs_activate(struct job *job, struct h5pt_error *err)
 {
     struct jobs *jobs = job->jobs;
     jobs_lock(jobs);
-    if (!job->transient && !tsearch(job->id, &jobs->active, compare_ids)) {
-        jobs_unlock(jobs);
-        return h5pt_fail_memory(err);
-    }
-    job->active = !job->transient;
+    job->active = tsearch(job->id, &jobs->active, compare_ids) != NULL;
+    job->holders += job->active;
+    jobs_unlock(jobs);
+    return job->active ? 0 : h5pt_fail_memory(err);
+}
+
+void jobs_enqueue(struct job *job, uint64_t revision)
+{
+    struct jobs *jobs = job->jobs;
+    jobs_lock(jobs);
+    job->record.revision = revision;
     job->queued = true;
-    job->holders = 1 + (job->active ? 1 : 0) + (hold ? 1 : 0);
+    job->queued_ms = text_clock_ms();
+    job->holders++;
     TAILQ_INSERT_TAIL(&jobs->queue, job, links);
     jobs->queue_length++;
     (void)pthread_cond_signal(&jobs->work);
+    if (job->queued_ms + (int64_t)jobs->config->queue_time < jobs->next_look)
+        (void)pthread_cond_signal(&jobs->timer);
     jobs_unlock(jobs);
-    return 0;
+}
+
+void jobs_dequeue(struct job *job)
+{
+    TAILQ_REMOVE(&job->jobs->queue, job, links);
+    job->queued = false;
+    job->jobs->queue_length--;
 }
 
 int jobs_publish(struct job *job, struct job_record *next, enum store_durability durability, struct h5pt_error *err)
@@ -87,10 +106,10 @@ int jobs_publish(struct job *job, struct job_record *next, enum store_durability
     } else {
         job_record_release(&job->record);
         job->record = *next;
-        if (job_state_finished(job->record.state)) {
-            jobs_wake_waiters(jobs);
+        job->steps = 0;
+        jobs_wake_waiters(jobs);
+        if (job_state_finished(job->record.state))
             jobs_deactivate(job);
-        }
     }
     jobs_unlock(jobs);
     if (result && err)
@@ -107,6 +126,19 @@ struct jobs_counts jobs_count(struct jobs *jobs)
     return counts;
 }
 
+int jobs_retry_after(struct jobs *jobs)
+{
+    enum { FIRST_GUESS_MS = 1000 };
+    jobs_lock(jobs);
+    const double mean = jobs->mean_run_ms > 0 ? jobs->mean_run_ms : FIRST_GUESS_MS;
+    const double seconds = (double)jobs->queue_length * mean / 1000 / (double)jobs->config->workers;
+    jobs_unlock(jobs);
+    if (seconds > JOBS_RETRY_MAX_S)
+        return JOBS_RETRY_MAX_S;
+    const int whole = (int)seconds + (seconds > (int)seconds);
+    return whole < JOBS_RETRY_MIN_S ? JOBS_RETRY_MIN_S : whole;
+}
+
 int jobs_check(struct jobs *jobs, struct h5pt_error *err)
 {
     struct jobs_counts counts = jobs_count(jobs);
@@ -119,67 +151,13 @@ int jobs_check(struct jobs *jobs, struct h5pt_error *err)
     return 0;
 }
 
-static struct job_record new_record(const struct jobs_upload *upload, const struct job_options *options)
-{
-    struct job_record record = {
-        .state = JOB_QUEUED, .created_ms = text_now_ms(), .options = *options, .bytes = upload->bytes};
-    text_new_id(record.id);
-    (void)snprintf(record.sha256, sizeof record.sha256, "%s", upload->sha256);
-    (void)snprintf(record.filename, sizeof record.filename, "%s", upload->filename);
-    return record;
-}
-
-int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
-                struct job **ret, struct h5pt_error *err)
-{
-    struct job_record record = new_record(upload, options);
-    struct job *job = jobs_check(jobs, err) ? NULL : job_new(jobs, &record, false);
-    if (!job) {
-        files_drop_draft(jobs->files, upload->draft);
-        return h5pt_fail_memory(err);
-    }
-    if (files_keep_upload(jobs->files, upload->draft, job->id, err)) {
-        free(job);
-        return -1;
-    }
-    if (store_create(jobs->store, &job->record, err) || jobs_enqueue(job, true, err)) {
-        (void)store_remove(jobs->store, job->id, NULL);
-        files_drop_input(jobs->files, job->id);
-        free(job);
-        return -1;
-    }
-    *ret = job;
-    return 0;
-}
-
-int jobs_submit_inspection(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
-                           struct job **ret, struct h5pt_error *err)
-{
-    struct job_record record = new_record(upload, options);
-    struct job *job = jobs_check(jobs, err) ? NULL : job_new(jobs, &record, true);
-    if (!job) {
-        files_drop_draft(jobs->files, upload->draft);
-        return h5pt_fail_memory(err);
-    }
-    job->draft = *upload->draft;
-    if (jobs_enqueue(job, true, err)) {
-        files_drop_draft(jobs->files, upload->draft);
-        free(job);
-        return -1;
-    }
-    *ret = job;
-    return 0;
-}
-
 /* With the lock held: takes the job out of the queue, or ends its worker. True when it was in the queue. */
 static bool abandon(struct job *job)
 {
     const uint64_t one = 1;
     job->abandoned = true;
     if (job->queued) {
-        TAILQ_REMOVE(&job->jobs->queue, job, links);
-        job->queued = false;
-        job->jobs->queue_length--;
+        jobs_dequeue(job);
         jobs_put(job);
         return true;
     }
@@ -205,7 +183,7 @@ void job_release(struct job *job)
 int jobs_look(struct jobs *jobs, const char *id, struct job_view *ret, struct h5pt_error *err)
 {
     jobs_lock(jobs);
-    const struct job *job = find(jobs, id);
+    const struct job *job = jobs_find(jobs, id);
     if (job)
         *ret = job_view_of(job);
     jobs_unlock(jobs);
@@ -214,7 +192,30 @@ int jobs_look(struct jobs *jobs, const char *id, struct job_view *ret, struct h5
     struct job_view view = {0};
     if (store_read(jobs->store, id, &view.record, err))
         return -1;
+    view.settled = true;
+    view.event = job_event(view.record.revision, 0);
     *ret = view;
+    return 0;
+}
+
+int jobs_hold(struct jobs *jobs, const char *id, struct job **ret, struct h5pt_error *err)
+{
+    jobs_lock(jobs);
+    struct job *job = jobs_find(jobs, id);
+    if (job)
+        job->holders++;
+    jobs_unlock(jobs);
+    struct job_record record;
+    if (!job) {
+        if (store_read(jobs->store, id, &record, err))
+            return -1;
+        job = job_new(jobs, &record, false);
+        if (!job) {
+            job_record_release(&record);
+            return h5pt_fail_memory(err);
+        }
+    }
+    *ret = job;
     return 0;
 }
 
@@ -232,8 +233,9 @@ int jobs_list(struct jobs *jobs, const struct store_query *query, struct job_vie
     }
     jobs_lock(jobs);
     for (size_t i = 0; i < count; i++) {
-        const struct job *job = find(jobs, records[i].id);
+        const struct job *job = jobs_find(jobs, records[i].id);
         views[i].record = records[i];
+        views[i].event = job_event(records[i].revision, job ? job->steps : 0);
         if (job && job->record.state == records[i].state) {
             memcpy(views[i].stage, job->stage, sizeof views[i].stage);
             views[i].progress = job->progress;
@@ -259,6 +261,7 @@ static int cancel(struct job *job, struct job_record *next, struct h5pt_error *e
     jobs_lock(jobs);
     job_record_release(&job->record);
     job->record = *next;
+    job->steps = 0;
     bool was_queued = abandon(job);
     jobs_wake_waiters(jobs);
     jobs_deactivate(job);
@@ -286,7 +289,7 @@ int jobs_remove(struct jobs *jobs, const char *id, struct h5pt_error *err)
     for (;;) {
         struct job_record next;
         jobs_lock(jobs);
-        struct job *job = find(jobs, id);
+        struct job *job = jobs_find(jobs, id);
         if (job) {
             job->holders++;
             next = job_record_copy(&job->record);
@@ -314,9 +317,9 @@ void jobs_wait(struct job *job, struct job_waiter *waiter)
     waiter->job = job;
     jobs_lock(jobs);
     LIST_INSERT_HEAD(&jobs->waiters, waiter, links);
-    if (to_be_woken(jobs, job))
+    if (to_be_woken(jobs, waiter))
         wake(waiter);
-    else
+    else if (waiter->deadline < jobs->next_look)
         (void)pthread_cond_signal(&jobs->timer);
     jobs_unlock(jobs);
 }

@@ -51,7 +51,7 @@ class Daemon:
     def __init__(self, folder, **options):
         self.data_dir = os.path.join(str(folder), "data")
         self.log_path = os.path.join(str(folder), "log")
-        self.options = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "data_dir": self.data_dir, "workers": 2, **options}
+        self.options = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "data_dir": self.data_dir, "workers": 2, "reuse": "off", **options}
         self.process = None
         self.session = requests.Session()
         self.session.hooks["response"].append(contract.check)
