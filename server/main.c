@@ -71,7 +71,7 @@ static int identify_worker(struct daemon *daemon, struct h5pt_error *err)
         result = h5pt_fail_errno(err, H5PT_NOT_READY, "worker", "%s cannot be read", daemon->program);
     else
         result = digest_file(fd, NULL, program, err);
-    if (!result) {
+    if (!result && version && digest) {
         digest_add(digest, program, sizeof program);
         digest_add(digest, version, strlen(version));
         digest_finish(digest, daemon->worker.core);

@@ -18,8 +18,10 @@ static int digest_content(const struct jobs_upload *upload, const struct job_opt
     json_t *json = job_options_json(options, false);
     char *text = json ? json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     struct digest *digest = digest_new();
-    int result = text && digest ? 0 : h5pt_fail_memory(err);
-    if (!result) {
+    int result = 0;
+    if (!text || !digest) {
+        result = h5pt_fail_memory(err);
+    } else {
         digest_add(digest, upload->parts, strlen(upload->parts) + 1);
         digest_add(digest, text, strlen(text) + 1);
         digest_finish(digest, ret);
