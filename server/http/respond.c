@@ -107,6 +107,10 @@ enum MHD_Result respond_stream(struct request *request, uint64_t bytes, size_t b
     struct MHD_Response *response = MHD_create_response_from_callback(bytes, block, read, context, free_context);
     if (!response)
         free_context(context);
+    /* libmicrohttpd ends the chunks of a body that it leaves out, which the client takes for the next answer; without chunks
+     * there are none to end. */
+    else if (bytes == MHD_SIZE_UNKNOWN && strcmp(request->method, "HEAD") == 0)
+        (void)MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
     return queue(request, MHD_HTTP_OK, response);
 }
 
