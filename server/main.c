@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* h5ptd: starts the parts of the service in order, waits for a signal, and stops them in reverse. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,7 +32,8 @@ extern char **environ;
 
 struct daemon {
     struct config config;
-    char *worker;
+    char *program; /* of the worker */
+    struct jobs_worker worker;
     json_t *description;
     struct access access;
     struct files *files;
@@ -43,6 +45,12 @@ struct daemon {
 
 /* Answers that are on their way when everything else is done get so long. */
 enum { LAST_ANSWERS_MS = 5000 };
+
+static int identify_worker(struct daemon *daemon, struct h5pt_error *err)
+{
+    daemon->worker.program = daemon->program;
+    return child_identify(daemon->program, json_object_get(daemon->description, "version"), daemon->worker.core, err);
+}
 
 static void warn_of_sandbox(const struct daemon *daemon)
 {
@@ -67,9 +75,9 @@ static int start(struct daemon *daemon, struct h5pt_error *err)
         return -1;
     struct webhooks *webhooks = daemon->access.webhooks;
     warn_of_open_door(daemon);
-    daemon->worker = child_find_program(config->worker, err);
-    if (!daemon->worker || child_describe(daemon->worker, config, &daemon->description, err) ||
-        files_open(config->data_dir, config->disk_reserve, &daemon->files, err) ||
+    daemon->program = child_find_program(config->worker, err);
+    if (!daemon->program || child_describe(daemon->program, config, &daemon->description, err) ||
+        identify_worker(daemon, err) || files_open(config->data_dir, config->disk_reserve, &daemon->files, err) ||
         store_open(config->data_dir, &daemon->store, err))
         return -1;
     warn_of_sandbox(daemon);
@@ -84,9 +92,9 @@ static int start(struct daemon *daemon, struct h5pt_error *err)
                                 .webhooks = webhooks,
                                 .description = daemon->description,
                                 .started_ms = text_now_ms()};
-    if (jobs_start(config, daemon->worker, daemon->store, daemon->files, daemon->metrics, &service->jobs, err) ||
+    if (jobs_start(config, &daemon->worker, daemon->store, daemon->files, daemon->metrics, &service->jobs, err) ||
         webhooks_start(webhooks, daemon->store, daemon->metrics, api_job_document, err) ||
-        health_start(config, daemon->worker, daemon->files, daemon->store, service->jobs, &service->health, err))
+        health_start(config, daemon->program, daemon->files, daemon->store, service->jobs, &service->health, err))
         return -1;
     jobs_on_finish(daemon->service.jobs, webhooks_wake, webhooks);
     webhooks_wake(webhooks); /* for what has finished before */
@@ -113,7 +121,7 @@ static void stop(struct daemon *daemon)
     metrics_free(daemon->metrics);
     access_release(&daemon->access);
     json_decref(daemon->description);
-    free(daemon->worker);
+    free(daemon->program);
 }
 
 /* Signals are taken by this thread only, from sigtimedwait. */

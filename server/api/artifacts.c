@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/artifacts.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/api.h"
 #include "api/bundle.h"
+#include "http/body_digest.h"
+#include "http/fields.h"
 #include "http/respond.h"
 #include "write/digest.h"
 
@@ -127,18 +131,78 @@ static void tag_of(const struct job_record *record, char ret[DIGEST_TEXT_SIZE])
     digest_free(digest);
 }
 
+static void describe(struct request *request, const char *media_type, const char *name)
+{
+    request_header(request, "Content-Type", "%s", media_type);
+    request_header(request, "Content-Disposition", "attachment; filename=\"%s\"", name);
+}
+
 static enum MHD_Result respond_bundle(struct request *request, const struct job_record *record)
 {
+    enum { BLOCK = 256 * 1024 };
     struct h5pt_error err = H5PT_ERROR_INIT;
+    enum MHD_Result result;
     struct bundle *bundle;
-    char tag[DIGEST_TEXT_SIZE];
+    char digest[DIGEST_TEXT_SIZE], tag[DIGEST_TEXT_SIZE + 2];
+    tag_of(record, digest);
+    (void)snprintf(tag, sizeof tag, "\"%s\"", digest);
     if (bundle_open(request->service->files, record, &bundle, &err))
         return respond_problem(request, &err);
-    tag_of(record, tag);
-    request_header(request, "Content-Type", "application/zip");
-    request_header(request, "Content-Disposition", "attachment; filename=\"%s\"", bundle_name);
-    request_header(request, "ETag", "\"%s\"", tag);
-    return respond_stream(request, bundle_size(bundle), bundle_read, bundle, bundle_free);
+    if (respond_condition(request, tag, &result)) {
+        bundle_free(bundle);
+        return result;
+    }
+    describe(request, "application/zip", bundle_name);
+    if (request_reads(request))
+        request_header(request, "Accept-Ranges", "none");
+    return respond_stream(request, bundle_size(bundle), BLOCK, bundle_read, bundle, bundle_free);
+}
+
+/* What Range asks for; FIELD_RANGE_NONE when If-Range names another representation. */
+static enum field_range read_range(const struct request *request, const char *tag, uint64_t bytes, uint64_t *ret_first,
+                                   uint64_t *ret_count)
+{
+    const char *same = request_field(request, "If-Range");
+    char *range = NULL;
+    if (strcmp(request->method, "GET") != 0 || (same && (*same == '*' || !field_has_tag(same, tag, true))))
+        return FIELD_RANGE_NONE;
+    (void)field_read(request->connection, "Range", &range, NULL);
+    enum field_range kind = field_range_read(range, bytes, ret_first, ret_count);
+    free(range);
+    return kind;
+}
+
+/* The file `fd` (taken), or the part of it that is asked for. */
+static enum MHD_Result respond_artifact(struct request *request, const json_t *artifact, int fd, uint64_t bytes)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    enum MHD_Result result;
+    const char *name = json_string_value(json_object_get(artifact, "name"));
+    const char *sha256 = json_string_value(json_object_get(artifact, "sha256"));
+    const struct artifact_kind *kind = artifact_of_name(name);
+    char tag[DIGEST_TEXT_SIZE + 2], digest[REPR_DIGEST_SIZE];
+    uint64_t first = 0, count = bytes;
+    (void)snprintf(tag, sizeof tag, "\"%s\"", sha256 ? sha256 : "");
+    if (respond_condition(request, tag, &result)) {
+        (void)close(fd);
+        return result;
+    }
+    if (request_reads(request))
+        request_header(request, "Accept-Ranges", "bytes");
+    const enum field_range range = read_range(request, tag, bytes, &first, &count);
+    if (range == FIELD_RANGE_OUTSIDE) {
+        (void)close(fd);
+        request_header(request, "Content-Range", "bytes */%" PRIu64, bytes);
+        h5pt_fail(&err, H5PT_RANGE_NOT_SATISFIABLE, "Range", "%s has %" PRIu64 " bytes", name, bytes);
+        return respond_problem(request, &err);
+    }
+    describe(request, kind ? kind->media_type : "application/octet-stream", name);
+    if (sha256)
+        request_header(request, "Repr-Digest", "%s", repr_digest_text(sha256, digest));
+    if (range == FIELD_RANGE_NONE)
+        return respond_file(request, MHD_HTTP_OK, fd, 0, bytes);
+    request_header(request, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first, first + count - 1, bytes);
+    return respond_file(request, MHD_HTTP_PARTIAL_CONTENT, fd, first, count);
 }
 
 enum MHD_Result artifact_respond(struct request *request, const struct job_record *record, const char *name)
@@ -153,12 +217,21 @@ enum MHD_Result artifact_respond(struct request *request, const struct job_recor
         h5pt_fail(&err, H5PT_NOT_FOUND, name, "The conversion has no artifact %s", name);
     if (!artifact || files_open_artifact(request->service->files, record->id, name, &fd, &bytes, &err))
         return respond_problem(request, &err);
-    const struct artifact_kind *kind = artifact_of_name(name);
-    const char *sha256 = json_string_value(json_object_get(artifact, "sha256"));
-    request_header(request, "Content-Type", "%s", kind ? kind->media_type : "application/octet-stream");
-    request_header(request, "Content-Disposition", "attachment; filename=\"%s\"", name);
-    request_header(request, "ETag", "\"%s\"", sha256 ? sha256 : "");
-    return respond_file(request, fd, bytes);
+    return respond_artifact(request, artifact, fd, bytes);
+}
+
+int artifact_check_state(const struct job_record *record, struct h5pt_error *err)
+{
+    const enum job_state state = record->state;
+    if (state == JOB_EXPIRED)
+        return h5pt_fail(err, H5PT_EXPIRED, record->id,
+                         "The artifacts of this conversion were removed after their time");
+    if (state == JOB_CANCELED)
+        return h5pt_fail(err, H5PT_CANCELED, record->id, "This conversion was canceled and has no artifacts");
+    if (!job_state_finished(state))
+        return h5pt_fail(err, H5PT_CONFLICT, record->id, "This conversion is %s; it has artifacts when it has finished",
+                         job_state_name(state));
+    return 0;
 }
 
 enum MHD_Result api_get_artifact(struct request *request)
@@ -167,19 +240,9 @@ enum MHD_Result api_get_artifact(struct request *request)
     struct job_view view;
     if (api_look(request, &view, &err))
         return respond_problem(request, &err);
-    enum MHD_Result result;
-    const enum job_state state = view.record.state;
-    if (state == JOB_EXPIRED)
-        h5pt_fail(&err, H5PT_EXPIRED, view.record.id, "The artifacts of this conversion were removed after their time");
-    else if (state == JOB_CANCELED)
-        h5pt_fail(&err, H5PT_CANCELED, view.record.id, "This conversion was canceled and has no artifacts");
-    else if (!job_state_finished(state))
-        h5pt_fail(&err, H5PT_CONFLICT, view.record.id, "This conversion is %s; it has artifacts when it has finished",
-                  job_state_name(state));
-    if (err.code != H5PT_OK)
-        result = respond_problem(request, &err);
-    else
-        result = artifact_respond(request, &view.record, request->parameters[1]);
+    enum MHD_Result result = artifact_check_state(&view.record, &err)
+                                 ? respond_problem(request, &err)
+                                 : artifact_respond(request, &view.record, request->parameters[1]);
     job_view_release(&view);
     return result;
 }

@@ -25,7 +25,10 @@ const struct artifact_kind *artifact_accepted(const char *accept);
 /* Whether a conversion with this list of formats ("": the default ones) makes the artifact. */
 bool artifact_is_made(const struct artifact_kind *artifact, const char *formats);
 
-/* Answers with an artifact of a finished conversion. */
+/* Why the conversion has no artifacts: EXPIRED, CANCELED, CONFLICT when it has not finished. */
+int artifact_check_state(const struct job_record *record, struct h5pt_error *err);
+
+/* Answers with an artifact of a finished conversion, or with what the conditions and the range of a GET or HEAD make of it. */
 enum MHD_Result artifact_respond(struct request *request, const struct job_record *record, const char *name);
 
 #endif

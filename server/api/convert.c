@@ -10,6 +10,8 @@ static void add_verdict(struct request *request, const struct job_record *record
     const json_t *parity = json_object_get(record->result, "parity");
     const json_t *ok = json_object_get(parity, "ok"), *max_abs = json_object_get(parity, "max_abs");
     request_header(request, "H5PT-Conversion", "%s", record->id);
+    if (*record->reused_from)
+        request_header(request, "H5PT-Reused-From", "%s", record->reused_from);
     if (verdict)
         request_header(request, "H5PT-Verdict", "%s", verdict);
     if (json_is_boolean(ok))
@@ -24,7 +26,7 @@ static enum MHD_Result respond_failed(struct request *request, const struct job_
 {
     struct h5pt_error err = H5PT_ERROR_INIT;
     if (!record->error) {
-        h5pt_fail(&err, H5PT_CANCELED, record->id, "The conversion was canceled");
+        artifact_check_state(record, &err);
         return respond_problem(request, &err);
     }
     json_t *problem = api_job_problem(record);
@@ -55,10 +57,8 @@ enum MHD_Result api_convert(struct request *request)
     struct h5pt_error err = H5PT_ERROR_INIT;
     if (request->job)
         return respond_result(request);
-    struct jobs_upload upload = api_upload(request);
-    if (jobs_submit(request->service->jobs, &upload, &request->query.options, &request->job, &err))
+    if (api_submit(request, &err))
         return respond_problem(request, &err);
-    if (!request->query.wait_ms)
-        return respond_result(request);
-    return api_wait(request, text_clock_ms() + request->query.wait_ms);
+    const int64_t wait = api_wanted_wait(request, request->query.wait_ms);
+    return wait ? api_wait(request, text_clock_ms() + wait) : respond_result(request);
 }

@@ -43,14 +43,14 @@ struct jobs_upload api_upload(struct request *request)
     return upload;
 }
 
-static void resume(void *connection)
+void api_resume(void *connection)
 {
     MHD_resume_connection(connection);
 }
 
 enum MHD_Result api_wait(struct request *request, int64_t deadline)
 {
-    request->waiter = (struct job_waiter){.deadline = deadline, .wake = resume, .context = request->connection};
+    request->waiter = (struct job_waiter){.deadline = deadline, .wake = api_resume, .context = request->connection};
     MHD_suspend_connection(request->connection);
     jobs_wait(request->job, &request->waiter);
     return MHD_YES;
@@ -117,21 +117,30 @@ json_t *api_job_document(const struct config *config, const struct job_view *vie
     const bool running = record->state == JOB_RUNNING, finished = job_state_finished(record->state);
     const int64_t kept = (int64_t)config->retention;
     return json_pack(
-        "{s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:{s:o, s:I, s:s}, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
-        record->id, "owner", text_or_null(record->owner), "state", job_state_name(record->state), "created_at",
+        "{s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:{s:o, s:I, s:s}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "id", record->id, "owner", text_or_null(record->owner), "state", job_state_name(record->state), "created_at",
         time_or_null(record->created_ms), "started_at", time_or_null(record->started_ms), "finished_at",
         time_or_null(record->finished_ms), "expires_at", time_or_null(finished ? record->finished_ms + kept : 0),
         "attempts", record->attempts, "stage", running ? text_or_null(view->stage) : json_null(), "progress",
         running ? json_real(view->progress) : json_null(), "model", "filename", text_or_null(record->filename), "bytes",
         (json_int_t)record->bytes, "sha256", record->sha256, "options", job_options_json(&record->options, true),
-        "verdict", member_or_null(record->result, "verdict"), "parity", member_or_null(record->result, "parity"),
-        "error", record->error ? api_job_problem(record) : json_null(), "artifacts", artifacts(record), "webhook",
+        "reused_from", text_or_null(record->reused_from), "verdict", member_or_null(record->result, "verdict"),
+        "parity", member_or_null(record->result, "parity"), "error",
+        record->error ? api_job_problem(record) : json_null(), "artifacts", artifacts(record), "webhook",
         webhook_or_null(&record->webhook));
+}
+
+void api_retry_after(struct request *request, const struct job_view *view)
+{
+    const enum job_state state = view->record.state;
+    if (!job_state_finished(state))
+        request_header(request, "Retry-After", "%d",
+                       state == JOB_QUEUED ? jobs_retry_after(request->service->jobs, NULL) : JOBS_RETRY_MIN_S);
 }
 
 enum MHD_Result api_accepted(struct request *request, const struct job_view *view)
 {
     request_header(request, "Location", "/v1/conversions/%s", view->record.id);
-    request_header(request, "Retry-After", "1");
+    api_retry_after(request, view);
     return respond_json(request, MHD_HTTP_ACCEPTED, api_job_json(request, view));
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "http/http.h"
 
+#include <inttypes.h>
 #include <microhttpd.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,19 +31,15 @@ struct http {
     enum route_listener listener;
     char address[LISTEN_ADDRESS_SIZE];
     struct MHD_Daemon *daemon;
-    atomic_size_t in_progress; /* requests */
+    struct stall_watch *stalls; /* bodies that arrive */
+    atomic_size_t in_progress;  /* requests */
 };
-
-static const char *header(const struct request *request, const char *name)
-{
-    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
-}
 
 /* The client's own id when it is harmless to print, else a new one. */
 static void choose_id(struct request *request)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-    const char *id = header(request, "X-Request-ID");
+    const char *id = request_field(request, "X-Request-ID");
     size_t length = id ? strlen(id) : 0;
     if (length && length < REQUEST_ID_SIZE && strspn(id, allowed) == length)
         memcpy(request->id, id, length + 1);
@@ -77,8 +75,8 @@ static int admit(struct request *request, struct h5pt_error *err)
  * to wait for. */
 static bool refuse_at_once(const struct request *request)
 {
-    const char *length = header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    if (header(request, MHD_HTTP_HEADER_EXPECT))
+    const char *length = request_field(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    if (request_field(request, MHD_HTTP_HEADER_EXPECT))
         return true;
     return length && strtoull(length, NULL, 10) > DRAIN_LIMIT;
 }
@@ -136,6 +134,35 @@ static enum MHD_Result refuse(struct request *request)
     return respond_problem(request, &request->problem);
 }
 
+static bool has_body(const struct request *request)
+{
+    const char *length = request_field(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return request_field(request, MHD_HTTP_HEADER_TRANSFER_ENCODING) || (length && strcmp(length, "0") != 0);
+}
+
+/* The upload has stalled. libmicrohttpd takes no answer before it has the whole body, and is not writing either; so the answer
+ * goes past it, and then the connection ends. Through TLS that cannot be done. */
+static void answer_stalled(void *context)
+{
+    struct request *request = context;
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    const union MHD_ConnectionInfo *socket = MHD_get_connection_info(request->connection,
+                                                                     MHD_CONNECTION_INFO_CONNECTION_FD);
+    h5pt_fail(&err, H5PT_UPLOAD_STALLED, NULL, "Less than %d bytes of the body have arrived in %" PRIu64 " ms",
+              STALL_MIN_BYTES, request->service->config->upload_idle_timeout);
+    request->status = (unsigned)h5pt_code_http(err.code);
+    (void)snprintf(request->code, sizeof request->code, "%s", h5pt_code_name(err.code));
+    if (!socket)
+        return;
+    char *text = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)
+                     ? NULL
+                     : respond_problem_text(request, &err);
+    if (text)
+        (void)!send(socket->connect_fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)shutdown(socket->connect_fd, SHUT_RDWR);
+    free(text);
+}
+
 static enum MHD_Result answer(struct request *request)
 {
     if (request->problem.code == H5PT_OK && request->route->body == UPLOAD && !request->body_ended) {
@@ -162,12 +189,15 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         metrics_add(http->service->metrics, METRIC_http_requests_in_flight, NULL, 1);
         if (admit(request, &request->problem) && refuse_at_once(request))
             return refuse(request);
+        if (has_body(request))
+            stall_begin(http->stalls, &request->stall, request);
         return MHD_YES;
     }
     if (!*upload_data_size)
-        return answer(request);
+        return stall_end(http->stalls, &request->stall) ? MHD_NO : answer(request);
     size_t count = *upload_data_size;
     *upload_data_size = 0;
+    stall_move(http->stalls, &request->stall, count);
     return take_body(request, upload_data, count);
 }
 
@@ -231,6 +261,7 @@ static void finish(void *context, struct MHD_Connection *connection, void **stat
     (void)connection;
     if (!request)
         return;
+    (void)stall_end(http->stalls, &request->stall);
     log_request(request, code);
     measure_request(request, code != MHD_REQUEST_TERMINATED_COMPLETED_OK);
     request_free(request);
@@ -265,12 +296,14 @@ int http_start(struct service *service, enum route_listener listener, const char
         return h5pt_fail_memory(err);
     http->service = service;
     http->listener = listener;
-    int fd = listen_on(address, http->address, err);
-    if (fd < 0) {
+    const struct config *config = service->config;
+    int fd = -1;
+    if (stall_watch_start((int64_t)config->upload_idle_timeout, answer_stalled, &http->stalls, err) ||
+        (fd = listen_on(address, http->address, err)) < 0) {
+        stall_watch_stop(http->stalls);
         free(http);
         return -1;
     }
-    const struct config *config = service->config;
     const bool tls = listener == MAIN && tls_wanted(config);
     const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
                            (tls ? MHD_USE_TLS : 0);
@@ -297,6 +330,7 @@ int http_start(struct service *service, enum route_listener listener, const char
                                     pool, MHD_OPTION_ARRAY, certificate, MHD_OPTION_END);
     if (!http->daemon) {
         (void)close(fd);
+        stall_watch_stop(http->stalls);
         free(http);
         return h5pt_fail(err, H5PT_INTERNAL, address, "Starting the HTTP server on %s failed", address);
     }
@@ -322,5 +356,6 @@ void http_stop(struct http *http)
     if (!http)
         return;
     MHD_stop_daemon(http->daemon);
+    stall_watch_stop(http->stalls);
     free(http);
 }

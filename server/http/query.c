@@ -84,6 +84,7 @@ static int read_wait(struct reading *reading, const char *value)
     uint64_t seconds;
     if (!text_number(value, &seconds))
         return h5pt_fail(reading->err, H5PT_USAGE, "wait", "wait is \"%s\", but must be a number of seconds", value);
+    reading->query.wait_given = true;
     reading->query.wait_ms = (int64_t)(seconds > most / 1000 ? most : seconds * 1000);
     return 0;
 }
@@ -155,10 +156,15 @@ static const struct {
 #undef QUERY
 };
 
-static enum MHD_Result read_parameter(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result read_parameter(void *context, enum MHD_ValueKind kind, const char *name, size_t name_length,
+                                      const char *value, size_t value_length)
 {
     struct reading *reading = context;
     (void)kind;
+    if (strlen(name) != name_length || (value && strlen(value) != value_length)) {
+        h5pt_fail(reading->err, H5PT_USAGE, name, "The query parameter \"%s\" holds a zero byte", name);
+        return MHD_YES;
+    }
     for (unsigned i = 0; i < QUERY_COUNT; i++) {
         if (strcmp(parameters[i].name, name) != 0 || !(reading->allowed & 1u << i))
             continue;
@@ -214,7 +220,7 @@ int query_read(struct MHD_Connection *connection, const struct service *service,
         .query = {.wait_ms = most < WAIT_DEFAULT_MS ? (int64_t)most : WAIT_DEFAULT_MS, .limit = LIST_LIMIT_DEFAULT},
         .err = &failure,
     };
-    (void)MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, read_parameter, &reading);
+    (void)MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, read_parameter, &reading);
     if (failure.code == H5PT_OK)
         (void)check_weights_only(&reading.query, &failure);
     if (failure.code == H5PT_OK && allowed & QUERY_format)

@@ -39,6 +39,7 @@ struct query {
     const struct artifact_kind *artifact; /* format; else by the Accept header */
     struct job_options options;           /* those of jobs/options.def, weights_only */
     int64_t wait_ms;                      /* wait */
+    bool wait_given;                      /* else wait_ms is its default */
     unsigned states;                      /* state: a set of 1u << JOB_…; 0: all */
     size_t limit;                         /* limit */
     char cursor[TEXT_ID_SIZE];            /* cursor, or "" */

@@ -10,6 +10,7 @@
 #include "auth/keys.h"
 #include "http/query.h"
 #include "http/router.h"
+#include "http/stall.h"
 #include "http/upload.h"
 #include "jobs/jobs.h"
 #include "service.h"
@@ -28,6 +29,7 @@ struct request {
     char parameters[ROUTE_MAX_PARAMETERS][ROUTE_PARAMETER_SIZE]; /* {id}, {name} of the route's path */
     struct query query;
     struct upload upload;
+    struct stall stall;        /* while the body arrives */
     struct h5pt_error problem; /* found before the body was read to its end; the answer */
     unsigned retry_after;      /* seconds, for a problem that passes; 0: nothing better is known */
     bool body_ended;           /* the upload is complete */

@@ -61,6 +61,13 @@ static void give_back(struct upload *upload, uint64_t bytes)
     files_unclaim(upload->files, less);
 }
 
+static int begin_part(struct upload *upload, enum files_part which, struct h5pt_error *err)
+{
+    struct upload_part *part = &upload->parts[which];
+    part->digest = digest_new();
+    return part->digest ? files_new_part(upload->files, &upload->draft, which, &part->fd, err) : h5pt_fail_memory(err);
+}
+
 /* The next bytes of a part, of which the first ones make its file. */
 static int write_part(struct upload *upload, enum files_part which, const char *bytes, size_t count,
                       struct h5pt_error *err)
@@ -68,10 +75,9 @@ static int write_part(struct upload *upload, enum files_part which, const char *
     struct upload_part *part = &upload->parts[which];
     if (count > upload->limit - upload->bytes)
         return too_large(upload->limit, err);
-    if (part->fd < 0 && files_new_part(upload->files, &upload->draft, which, &part->fd, err))
+    if (part->fd < 0 && begin_part(upload, which, err))
         return -1;
-    if (which == FILES_MODEL)
-        digest_add(upload->digest, bytes, count);
+    digest_add(part->digest, bytes, count);
     while (count) {
         ssize_t n = write(part->fd, bytes, count);
         if (n < 0 && errno == EINTR)
@@ -154,9 +160,8 @@ int upload_begin(struct upload *upload, struct files *files, struct MHD_Connecti
 {
     upload->takes_webhook = takes_webhook;
     upload->limit = limit;
-    upload->digest = digest_new();
-    if (!upload->digest)
-        return h5pt_fail_memory(err);
+    if (body_digest_begin(&upload->body, connection, err))
+        return -1;
     if (is_form(header(connection, MHD_HTTP_HEADER_CONTENT_TYPE))) {
         upload->form = MHD_create_post_processor(connection, FORM_BUFFER, take_field, upload);
         if (!upload->form)
@@ -178,6 +183,7 @@ int upload_begin(struct upload *upload, struct files *files, struct MHD_Connecti
 
 int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err)
 {
+    body_digest_add(&upload->body, bytes, count);
     if (!upload->form)
         return write_part(upload, FILES_MODEL, bytes, count, err);
     upload->err = err;
@@ -202,8 +208,29 @@ static bool may_be_model(const struct upload_part *model)
     return false;
 }
 
+static int finish_digests(struct upload *upload, struct h5pt_error *err)
+{
+    struct digest *all = digest_new();
+    for (int i = 0; all && i < FILES_PART_COUNT; i++) {
+        struct upload_part *part = &upload->parts[i];
+        const char *name = files_part_name((enum files_part)i);
+        if (part->fd < 0)
+            continue;
+        digest_finish(part->digest, part->sha256);
+        digest_add(all, name, strlen(name) + 1);
+        digest_add(all, part->sha256, sizeof part->sha256);
+    }
+    if (!all)
+        return h5pt_fail_memory(err);
+    digest_finish(all, upload->all);
+    digest_free(all);
+    return 0;
+}
+
 int upload_finish(struct upload *upload, struct h5pt_error *err)
 {
+    if (body_digest_finish(&upload->body, err))
+        return -1;
     if (upload->form) {
         upload->err = err;
         bool complete = MHD_destroy_post_processor(upload->form) == MHD_YES;
@@ -216,7 +243,8 @@ int upload_finish(struct upload *upload, struct h5pt_error *err)
     if (!upload->parts[FILES_MODEL].bytes)
         return h5pt_fail(err, H5PT_UPLOAD_INCOMPLETE, NULL,
                          "The upload holds no model; send it as the body, or as the field \"model\" of a form");
-    digest_finish(upload->digest, upload->sha256);
+    if (finish_digests(upload, err))
+        return -1;
     if (!may_be_model(&upload->parts[FILES_MODEL]))
         return h5pt_fail(
             err, H5PT_NOT_HDF5, NULL,
@@ -228,8 +256,9 @@ struct jobs_upload upload_hand_over(struct upload *upload)
 {
     struct jobs_upload handed = {.draft = &upload->draft,
                                  .bytes = upload->parts[FILES_MODEL].bytes,
-                                 .sha256 = upload->sha256,
-                                 .filename = upload->filename};
+                                 .sha256 = upload->parts[FILES_MODEL].sha256,
+                                 .filename = upload->filename,
+                                 .parts = upload->all};
     give_back(upload, upload->claimed);
     upload->files = NULL;
     return handed;
@@ -240,12 +269,13 @@ void upload_release(struct upload *upload)
     if (upload->form)
         (void)MHD_destroy_post_processor(upload->form);
     upload->form = NULL;
-    digest_free(upload->digest);
-    upload->digest = NULL;
+    body_digest_release(&upload->body);
     for (int i = 0; i < FILES_PART_COUNT; i++) {
         if (upload->parts[i].fd >= 0)
             (void)close(upload->parts[i].fd);
         upload->parts[i].fd = -1;
+        digest_free(upload->parts[i].digest);
+        upload->parts[i].digest = NULL;
     }
     if (upload->files) {
         give_back(upload, upload->claimed);

@@ -9,13 +9,16 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "write/digest.h"
+#include "http/body_digest.h"
 #include "jobs/jobs.h"
 #include "store/files.h"
+#include "write/digest.h"
 
 /* A file of the upload. */
 struct upload_part {
     int fd; /* of the draft; -1: it has not come */
+    struct digest *digest;
+    char sha256[DIGEST_TEXT_SIZE]; /* after the last byte */
     uint64_t bytes;
     uint64_t flushed; /* of `bytes`, on the way to the disk */
 };
@@ -24,10 +27,10 @@ struct upload {
     struct files *files; /* NULL: there is no draft */
     struct files_draft draft;
     struct upload_part parts[FILES_PART_COUNT];
-    uint64_t limit, bytes; /* of all parts */
-    uint64_t claimed;      /* of the disk, for what is to come */
-    struct digest *digest; /* of the model */
-    char sha256[DIGEST_TEXT_SIZE];
+    uint64_t limit, bytes;      /* of all parts */
+    uint64_t claimed;           /* of the disk, for what is to come */
+    struct body_digest body;    /* what the client says of the body */
+    char all[DIGEST_TEXT_SIZE]; /* SHA-256 of the names and the SHA-256 of the parts */
     char filename[JOB_FILENAME_SIZE];
     struct MHD_PostProcessor *form; /* NULL: raw body */
     bool takes_webhook;             /* the form may have a field "webhook" */
@@ -43,7 +46,7 @@ void upload_init(struct upload *upload);
 int upload_begin(struct upload *upload, struct files *files, struct MHD_Connection *connection, uint64_t limit,
                  bool takes_webhook, struct h5pt_error *err);
 int upload_feed(struct upload *upload, const char *bytes, size_t count, struct h5pt_error *err);
-/* After the last byte: NOT_HDF5 when it is neither an HDF5 file nor an archive, UPLOAD_INCOMPLETE when there is none. */
+/* After the last byte: DIGEST_MISMATCH, NOT_HDF5 when it is neither an HDF5 file nor an archive, UPLOAD_INCOMPLETE when there is none. */
 int upload_finish(struct upload *upload, struct h5pt_error *err);
 
 /* What jobs_submit takes; afterwards the file is the job's. */

@@ -399,3 +399,26 @@ int child_describe(const char *program, const struct config *config, json_t **re
     json_decref(result.last);
     return -1;
 }
+
+int child_identify(const char *program, const json_t *version, char ret[DIGEST_TEXT_SIZE], struct h5pt_error *err)
+{
+    char bytes[DIGEST_TEXT_SIZE];
+    char *libraries = json_dumps(version, JSON_COMPACT | JSON_SORT_KEYS);
+    struct digest *digest = digest_new();
+    int fd = open(program, O_RDONLY | O_CLOEXEC), result = -1;
+    if (!libraries || !digest) {
+        (void)h5pt_fail_memory(err);
+    } else if (fd < 0) {
+        h5pt_fail_errno(err, H5PT_NOT_READY, "worker", "%s cannot be read", program);
+    } else if (digest_file(fd, NULL, bytes, err) == 0) {
+        digest_add(digest, bytes, sizeof bytes);
+        digest_add(digest, libraries, strlen(libraries));
+        digest_finish(digest, ret);
+        result = 0;
+    }
+    if (fd >= 0)
+        (void)close(fd);
+    digest_free(digest);
+    free(libraries);
+    return result;
+}

@@ -11,6 +11,7 @@
 #include "config.h"
 #include "jobs/record.h"
 #include "store/files.h"
+#include "write/digest.h"
 
 struct child_request {
     const char *program;
@@ -47,6 +48,10 @@ int child_run(const struct child_request *request, struct child_result *ret, str
 /* Runs the worker once, to learn what it and this kernel can do: {"version", "capabilities", "sandbox"}, owned by the
  * caller. */
 int child_describe(const char *program, const struct config *config, json_t **ret, struct h5pt_error *err);
+
+/* A digest that tells this worker from any other: of its program, and of the libraries that it runs with (`version` of its
+ * description). */
+int child_identify(const char *program, const json_t *version, char ret[DIGEST_TEXT_SIZE], struct h5pt_error *err);
 
 /* The path of h5pt-worker: as configured, else beside this program, else in ../libexec/h5pt. Owned by the caller; NULL
  * with NOT_READY when there is none. */

@@ -25,6 +25,31 @@ static int64_t wake_late_waiters(struct jobs *jobs, int64_t no_later)
     return earliest;
 }
 
+/* With the lock held: the job that came first and has waited for too long, out of the queue; NULL when there is none. Then
+ * *until becomes less when the first one will have. What is queued while draining runs after the next start. */
+static struct job *take_overdue(struct jobs *jobs, int64_t *until)
+{
+    struct job *first = TAILQ_FIRST(&jobs->queue);
+    if (!first || jobs->draining)
+        return NULL;
+    const int64_t deadline = first->queued_ms + (int64_t)jobs->config->queue_time;
+    if (deadline <= text_clock_ms()) {
+        jobs_dequeue(first);
+        return first;
+    }
+    if (deadline < *until)
+        *until = deadline;
+    return NULL;
+}
+
+static void refuse_overdue(struct job *job)
+{
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    h5pt_fail(&err, H5PT_QUEUE_TIMEOUT, NULL,
+              "The conversion has waited in the queue for longer than the service allows");
+    jobs_give_up(job, &err);
+}
+
 /* The files of a conversion go first, so that a crash in between leaves nothing behind that is not found again. */
 static void expire(struct jobs *jobs, struct job_record *record)
 {
@@ -69,6 +94,13 @@ void *jobs_keep_house(void *context)
     jobs_lock(jobs);
     while (!jobs->stopping) {
         int64_t until_ms = wake_late_waiters(jobs, next_sweep);
+        struct job *overdue = take_overdue(jobs, &until_ms);
+        if (overdue) {
+            jobs_unlock(jobs);
+            refuse_overdue(overdue);
+            jobs_lock(jobs);
+            continue;
+        }
         if (text_clock_ms() >= next_sweep) {
             jobs_unlock(jobs);
             const int64_t now = text_now_ms();
@@ -78,6 +110,7 @@ void *jobs_keep_house(void *context)
             jobs_lock(jobs);
             continue;
         }
+        jobs->next_look = until_ms;
         const struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
         (void)pthread_cond_timedwait(&jobs->timer, &jobs->lock, &until);
     }

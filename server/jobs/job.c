@@ -13,6 +13,7 @@ struct job *job_new(struct jobs *jobs, const struct job_record *record, bool tra
     job->jobs = jobs;
     job->record = *record;
     job->transient = transient;
+    job->holders = 1;
     job->stop = -1;
     memcpy(job->id, record->id, sizeof job->id);
     return job;
@@ -28,9 +29,24 @@ void jobs_put(struct job *job)
     free(job);
 }
 
+uint64_t job_event(uint64_t revision, uint64_t steps)
+{
+    enum { STEP_BITS = 24 }; /* two weeks at the ten a second that a worker may report; 2^53 is exact for JavaScript */
+    const uint64_t most = ((uint64_t)1 << STEP_BITS) - 1;
+    return revision << STEP_BITS | (steps < most ? steps : most);
+}
+
+bool job_is_settled(const struct job *job)
+{
+    return job_state_finished(job->record.state) || !(job->active || job->transient);
+}
+
 struct job_view job_view_of(const struct job *job)
 {
-    struct job_view view = {.record = job_record_copy(&job->record), .progress = job->progress};
+    struct job_view view = {.record = job_record_copy(&job->record),
+                            .settled = job_is_settled(job),
+                            .event = job_event(job->record.revision, job->steps),
+                            .progress = job->progress};
     memcpy(view.stage, job->stage, sizeof view.stage);
     view.report = json_incref(job->report);
     return view;

@@ -15,8 +15,7 @@ static int compare_ids(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* The active job of this id, with the lock held. */
-static struct job *find(struct jobs *jobs, const char *id)
+struct job *jobs_find(struct jobs *jobs, const char *id)
 {
     struct job *const *node = tfind(id, &jobs->active, compare_ids);
     return node ? *node : NULL;
@@ -38,9 +37,14 @@ static void wake(struct job_waiter *waiter)
     waiter->wake(waiter->context);
 }
 
-static bool to_be_woken(const struct jobs *jobs, const struct job *job)
+static bool to_be_woken(const struct jobs *jobs, const struct job_waiter *waiter)
 {
-    return job_state_finished(job->record.state) || jobs->stopping || (jobs->draining && job->queued);
+    const struct job *job = waiter->job;
+    if (jobs->stopping || (jobs->draining && (job->queued || waiter->follow)))
+        return true;
+    if (waiter->follow && waiter->seen != job_event(job->record.revision, job->steps))
+        return true;
+    return job_is_settled(job);
 }
 
 void jobs_wake_waiters(struct jobs *jobs)
@@ -48,18 +52,22 @@ void jobs_wake_waiters(struct jobs *jobs)
     struct job_waiter *waiter, *next;
     for (waiter = LIST_FIRST(&jobs->waiters); waiter; waiter = next) {
         next = LIST_NEXT(waiter, links);
-        if (to_be_woken(jobs, waiter->job))
+        if (to_be_woken(jobs, waiter))
             wake(waiter);
     }
 }
 
+void jobs_call(struct jobs *jobs, const struct job_record *record)
+{
+    if (*record->webhook.url && jobs->finished)
+        jobs->finished(jobs->finished_context);
+}
+
 void jobs_finished(struct job *job)
 {
-    struct jobs *jobs = job->jobs;
     jobs_count_out(job);
-    jobs_wake_waiters(jobs);
-    if (*job->record.webhook.url && jobs->finished)
-        jobs->finished(jobs->finished_context);
+    jobs_wake_waiters(job->jobs);
+    jobs_call(job->jobs, &job->record);
     jobs_deactivate(job);
 }
 
@@ -71,62 +79,7 @@ void jobs_on_finish(struct jobs *jobs, void (*finished)(void *context), void *co
     jobs_unlock(jobs);
 }
 
-int jobs_enqueue(struct job *job, bool hold, struct h5pt_error *err)
-{
-    struct jobs *jobs = job->jobs;
-    jobs_lock(jobs);
-    if (!job->transient && !tsearch(job->id, &jobs->active, compare_ids)) {
-        jobs_unlock(jobs);
-        return h5pt_fail_memory(err);
-    }
-    job->active = !job->transient;
-    job->queued = true;
-    job->holders = 1 + (job->active ? 1 : 0) + (hold ? 1 : 0);
-    TAILQ_INSERT_TAIL(&jobs->queue, job, links);
-    jobs->queue_length++;
-    (void)pthread_cond_signal(&jobs->work);
-    jobs_unlock(jobs);
-    return 0;
-}
-
-int jobs_publish(struct job *job, struct job_record *next, enum store_durability durability, struct h5pt_error *err)
-{
-    struct jobs *jobs = job->jobs;
-    struct h5pt_error failure = H5PT_ERROR_INIT;
-    int result = job->transient ? 0 : store_update(jobs->store, next, durability, &failure);
-    if (result && failure.code != H5PT_CONFLICT) {
-        /* Whoever waits is told; the stored record lets the job run again after the next start. */
-        job_record_release(next);
-        outcome_of_error(next, &failure);
-    }
-    jobs_lock(jobs);
-    if (job->abandoned || failure.code == H5PT_CONFLICT) {
-        job_record_release(next);
-    } else {
-        job_record_release(&job->record);
-        job->record = *next;
-        if (job_state_finished(job->record.state))
-            jobs_finished(job);
-    }
-    jobs_unlock(jobs);
-    if (result && err)
-        *err = failure;
-    return result;
-}
-
-struct jobs_counts jobs_count(struct jobs *jobs)
-{
-    jobs_lock(jobs);
-    const struct job *first = TAILQ_FIRST(&jobs->queue);
-    struct jobs_counts counts = {.queued = jobs->queue_length,
-                                 .running = jobs->running_count,
-                                 .oldest_ms = first ? text_now_ms() - first->record.created_ms : 0,
-                                 .draining = jobs->draining};
-    jobs_unlock(jobs);
-    return counts;
-}
-
-/* With the lock held. */
+/* Why there may not be another job of this sender. With the lock held. */
 static int check(struct jobs *jobs, const struct jobs_sender *sender, struct h5pt_error *err)
 {
     if (jobs->draining)
@@ -150,78 +103,103 @@ int jobs_check(struct jobs *jobs, const struct jobs_sender *sender, struct h5pt_
     return result;
 }
 
-static struct job_record new_record(const struct jobs_upload *upload, const struct job_options *options)
-{
-    struct job_record record = {
-        .state = JOB_QUEUED, .created_ms = text_now_ms(), .options = *options, .bytes = upload->bytes};
-    text_new_id(record.id);
-    (void)snprintf(record.sha256, sizeof record.sha256, "%s", upload->sha256);
-    (void)snprintf(record.filename, sizeof record.filename, "%s", upload->filename);
-    (void)snprintf(record.owner, sizeof record.owner, "%s", upload->sender.owner);
-    (void)snprintf(record.webhook.url, sizeof record.webhook.url, "%s", upload->webhook);
-    return record;
-}
-
-/* A new job, counted, if there may be one more; free() and jobs_count_out undo it. Otherwise the upload is dropped. */
-static struct job *admit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
-                         bool transient, struct h5pt_error *err)
-{
-    const struct job_record record = new_record(upload, options);
-    struct job *job = job_new(jobs, &record, transient);
-    if (!job)
-        (void)h5pt_fail_memory(err);
-    jobs_lock(jobs);
-    bool admitted = job && check(jobs, &upload->sender, err) == 0 && jobs_count_in(job, err) == 0;
-    jobs_unlock(jobs);
-    if (admitted)
-        return job;
-    free(job);
-    files_drop_draft(jobs->files, upload->draft);
-    return NULL;
-}
-
-/* Undoes it. */
-static int dismiss(struct job *job)
+int jobs_activate(struct job *job, const struct jobs_sender *sender, struct h5pt_error *err)
 {
     struct jobs *jobs = job->jobs;
     jobs_lock(jobs);
-    jobs_count_out(job);
+    int result = (sender && check(jobs, sender, err)) || jobs_count_in(job, err) ? -1 : 0;
+    if (!result && !job->transient) {
+        job->active = tsearch(job->id, &jobs->active, compare_ids) != NULL;
+        job->holders += job->active;
+        result = job->active ? 0 : h5pt_fail_memory(err);
+    }
     jobs_unlock(jobs);
-    free(job);
-    return -1;
+    return result;
 }
 
-int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
-                struct job **ret, struct h5pt_error *err)
+void jobs_enqueue(struct job *job, uint64_t revision)
 {
-    struct job *job = admit(jobs, upload, options, false, err);
-    if (!job)
-        return -1;
-    if (files_keep_upload(jobs->files, upload->draft, job->id, err))
-        return dismiss(job);
-    if (store_create(jobs->store, &job->record, err) || jobs_enqueue(job, true, err)) {
-        (void)store_remove(jobs->store, job->id, NULL);
-        files_drop_input(jobs->files, job->id);
-        return dismiss(job);
-    }
-    metrics_add(jobs->metrics, METRIC_jobs_accepted_total, NULL, 1);
-    *ret = job;
-    return 0;
+    struct jobs *jobs = job->jobs;
+    jobs_lock(jobs);
+    job->record.revision = revision;
+    job->queued = true;
+    job->queued_ms = text_clock_ms();
+    job->holders++;
+    TAILQ_INSERT_TAIL(&jobs->queue, job, links);
+    jobs->queue_length++;
+    (void)pthread_cond_signal(&jobs->work);
+    if (job->queued_ms + (int64_t)jobs->config->queue_time < jobs->next_look)
+        (void)pthread_cond_signal(&jobs->timer);
+    jobs_unlock(jobs);
 }
 
-int jobs_submit_inspection(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
-                           struct job **ret, struct h5pt_error *err)
+void jobs_dequeue(struct job *job)
 {
-    struct job *job = admit(jobs, upload, options, true, err);
-    if (!job)
-        return -1;
-    job->draft = *upload->draft;
-    if (jobs_enqueue(job, true, err)) {
-        files_drop_draft(jobs->files, upload->draft);
-        return dismiss(job);
+    TAILQ_REMOVE(&job->jobs->queue, job, links);
+    job->queued = false;
+    job->jobs->queue_length--;
+}
+
+int jobs_publish(struct job *job, struct job_record *next, enum store_durability durability, struct h5pt_error *err)
+{
+    struct jobs *jobs = job->jobs;
+    struct h5pt_error failure = H5PT_ERROR_INIT;
+    int result = job->transient ? 0 : store_update(jobs->store, next, durability, &failure);
+    if (result && failure.code != H5PT_CONFLICT) {
+        /* Whoever waits is told; the stored record lets the job run again after the next start. */
+        job_record_release(next);
+        outcome_of_error(next, &failure);
     }
-    *ret = job;
-    return 0;
+    jobs_lock(jobs);
+    if (job->abandoned || failure.code == H5PT_CONFLICT) {
+        job_record_release(next);
+    } else {
+        job_record_release(&job->record);
+        job->record = *next;
+        job->steps = 0;
+        if (job_state_finished(job->record.state))
+            jobs_finished(job);
+        else
+            jobs_wake_waiters(jobs);
+    }
+    jobs_unlock(jobs);
+    if (result && err)
+        *err = failure;
+    return result;
+}
+
+struct jobs_counts jobs_count(struct jobs *jobs)
+{
+    jobs_lock(jobs);
+    const struct job *first = TAILQ_FIRST(&jobs->queue);
+    struct jobs_counts counts = {.queued = jobs->queue_length,
+                                 .running = jobs->running_count,
+                                 .oldest_ms = first ? text_now_ms() - first->record.created_ms : 0,
+                                 .draining = jobs->draining};
+    jobs_unlock(jobs);
+    return counts;
+}
+
+int jobs_retry_after(struct jobs *jobs, const char *owner)
+{
+    enum { FIRST_GUESS_MS = 1000 };
+    const struct job *job;
+    jobs_lock(jobs);
+    const double mean = jobs->mean_run_ms > 0 ? jobs->mean_run_ms : FIRST_GUESS_MS;
+    double runs = (double)jobs->queue_length / (double)jobs->config->workers;
+    if (owner) {
+        /* A job of his that runs is through after one more run at most, one that waits when those in front of it are. */
+        runs++;
+        TAILQ_FOREACH(job, &jobs->running, links)
+        if (strcmp(job->record.owner, owner) == 0)
+            runs = 1;
+    }
+    jobs_unlock(jobs);
+    const double seconds = runs * mean / 1000;
+    if (seconds > JOBS_RETRY_MAX_S)
+        return JOBS_RETRY_MAX_S;
+    const int whole = (int)seconds + (seconds > (int)seconds);
+    return whole < JOBS_RETRY_MIN_S ? JOBS_RETRY_MIN_S : whole;
 }
 
 /* With the lock held: takes the job out of the queue, or ends its worker. True when it was in the queue. */
@@ -231,9 +209,7 @@ static bool abandon(struct job *job)
     job->abandoned = true;
     jobs_count_out(job);
     if (job->queued) {
-        TAILQ_REMOVE(&job->jobs->queue, job, links);
-        job->queued = false;
-        job->jobs->queue_length--;
+        jobs_dequeue(job);
         jobs_put(job);
         return true;
     }
@@ -259,7 +235,7 @@ void job_release(struct job *job)
 int jobs_look(struct jobs *jobs, const char *id, struct job_view *ret, struct h5pt_error *err)
 {
     jobs_lock(jobs);
-    const struct job *job = find(jobs, id);
+    const struct job *job = jobs_find(jobs, id);
     if (job)
         *ret = job_view_of(job);
     jobs_unlock(jobs);
@@ -268,7 +244,30 @@ int jobs_look(struct jobs *jobs, const char *id, struct job_view *ret, struct h5
     struct job_view view = {0};
     if (store_read(jobs->store, id, &view.record, err))
         return -1;
+    view.settled = true;
+    view.event = job_event(view.record.revision, 0);
     *ret = view;
+    return 0;
+}
+
+int jobs_hold(struct jobs *jobs, const char *id, struct job **ret, struct h5pt_error *err)
+{
+    jobs_lock(jobs);
+    struct job *job = jobs_find(jobs, id);
+    if (job)
+        job->holders++;
+    jobs_unlock(jobs);
+    struct job_record record;
+    if (!job) {
+        if (store_read(jobs->store, id, &record, err))
+            return -1;
+        job = job_new(jobs, &record, false);
+        if (!job) {
+            job_record_release(&record);
+            return h5pt_fail_memory(err);
+        }
+    }
+    *ret = job;
     return 0;
 }
 
@@ -286,8 +285,9 @@ int jobs_list(struct jobs *jobs, const struct store_query *query, struct job_vie
     }
     jobs_lock(jobs);
     for (size_t i = 0; i < count; i++) {
-        const struct job *job = find(jobs, records[i].id);
+        const struct job *job = jobs_find(jobs, records[i].id);
         views[i].record = records[i];
+        views[i].event = job_event(records[i].revision, job ? job->steps : 0);
         if (job && job->record.state == records[i].state) {
             memcpy(views[i].stage, job->stage, sizeof views[i].stage);
             views[i].progress = job->progress;
@@ -313,6 +313,7 @@ static int cancel(struct job *job, struct job_record *next, struct h5pt_error *e
     jobs_lock(jobs);
     job_record_release(&job->record);
     job->record = *next;
+    job->steps = 0;
     bool was_queued = abandon(job);
     metrics_add(jobs->metrics, METRIC_jobs_finished_total, METRIC_LABELS(job_state_name(JOB_CANCELED), ""), 1);
     jobs_finished(job);
@@ -340,7 +341,7 @@ int jobs_remove(struct jobs *jobs, const char *id, struct h5pt_error *err)
     for (;;) {
         struct job_record next;
         jobs_lock(jobs);
-        struct job *job = find(jobs, id);
+        struct job *job = jobs_find(jobs, id);
         if (job) {
             job->holders++;
             next = job_record_copy(&job->record);
@@ -368,9 +369,9 @@ void jobs_wait(struct job *job, struct job_waiter *waiter)
     waiter->job = job;
     jobs_lock(jobs);
     LIST_INSERT_HEAD(&jobs->waiters, waiter, links);
-    if (to_be_woken(jobs, job))
+    if (to_be_woken(jobs, waiter))
         wake(waiter);
-    else
+    else if (waiter->deadline < jobs->next_look)
         (void)pthread_cond_signal(&jobs->timer);
     jobs_unlock(jobs);
 }

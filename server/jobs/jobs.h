@@ -21,9 +21,15 @@
 struct job;
 struct jobs;
 
+/* The program that converts. */
+struct jobs_worker {
+    const char *program;        /* its path */
+    char core[JOB_SHA256_SIZE]; /* tells it from every other version of it: only its own results are taken for its results */
+};
+
 /* Removes files that no record knows, puts what an earlier run of the daemon left back into the queue, and starts the
  * threads. Everything is borrowed. */
-int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files,
+int jobs_start(const struct config *config, const struct jobs_worker *worker, struct store *store, struct files *files,
                struct metrics *metrics, struct jobs **ret, struct h5pt_error *err);
 
 /* From now on `finished` is called, from any thread, when a job with a webhook has finished. It must not call back into this module. */
@@ -45,29 +51,46 @@ struct jobs_sender {
 
 /* What stands in the way of another job: DRAINING, QUEUE_FULL, QUOTA_EXCEEDED, or 0. `sender` NULL: anybody. */
 int jobs_check(struct jobs *jobs, const struct jobs_sender *sender, struct h5pt_error *err);
-/* Seconds, as far as can be told, until a job of the owner has ended. */
-unsigned jobs_retry_after(struct jobs *jobs, const char *owner);
 
 /* An upload that is complete. */
 struct jobs_upload {
     const struct files_draft *draft;
     uint64_t bytes; /* of the model */
     const char *sha256, *filename;
+    const char *parts; /* SHA-256 of all parts, with their names */
     struct jobs_sender sender;
     const char *webhook; /* to be called when the job has finished, or "" */
 };
 
-/* Accepts a conversion, durably. The draft becomes the job's, also on failure. *ret is to be released. */
-int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
-                struct job **ret, struct h5pt_error *err);
+/* What is asked for. */
+struct jobs_order {
+    const struct job_options *options;
+    const char *idempotency_key; /* of the client, or "" */
+    bool fresh;                  /* an earlier result will not do */
+};
+
+enum jobs_origin {
+    JOBS_NEW,
+    JOBS_REUSED, /* a new conversion that has the result of an earlier one of the same content and owner, by the same core */
+    JOBS_REPLAYED /* the conversion that was made when the idempotency key came first */
+};
+
+/* Accepts a conversion, durably. The draft becomes the job's, also on failure. *ret is to be released. IDEMPOTENCY_MISMATCH when
+ * the key came first with another content. */
+int jobs_submit(struct jobs *jobs, const struct jobs_upload *upload, const struct jobs_order *order, struct job **ret,
+                enum jobs_origin *ret_origin, struct h5pt_error *err);
 /* Accepts a dry run, of which nothing is stored: it ends when its last holder releases it. */
 int jobs_submit_inspection(struct jobs *jobs, const struct jobs_upload *upload, const struct job_options *options,
                            struct job **ret, struct h5pt_error *err);
+/* The conversion of this id; NOT_FOUND. *ret is to be released. */
+int jobs_hold(struct jobs *jobs, const char *id, struct job **ret, struct h5pt_error *err);
 void job_release(struct job *job); /* NULL-safe */
 
 /* What is known of a job at the moment. */
 struct job_view {
     struct job_record record;
+    bool settled;    /* it will not change any more, except that it expires or is removed */
+    uint64_t event;  /* grows with each change of what is seen here, over restarts too */
     char stage[32];  /* of a running job; "" before the first */
     double progress; /* of that stage, 0…1 */
     json_t *report;  /* of a finished inspection, or NULL */
@@ -86,11 +109,14 @@ void jobs_free_views(struct job_view *views, size_t count);
 int jobs_remove(struct jobs *jobs, const char *id, struct h5pt_error *err);
 
 /* Somebody who waits: `wake` is called once, from any thread, when the job has finished, the deadline (text_clock_ms) has
- * passed or the daemon drains; perhaps before jobs_wait returns. It must not call back into this module. */
+ * passed or the daemon drains; perhaps before jobs_wait returns. It must not call back into this module. One who follows is
+ * woken by each change too, and as soon as the daemon drains even if the job runs. */
 struct job_waiter {
     LIST_ENTRY(job_waiter) links;
     struct job *job;
     int64_t deadline;
+    bool follow;
+    uint64_t seen; /* of one who follows: the event that is no news */
     void (*wake)(void *context);
     void *context;
 };
@@ -102,5 +128,10 @@ struct jobs_counts {
     bool draining;
 };
 struct jobs_counts jobs_count(struct jobs *jobs);
+
+/* Seconds until a conversion that enters the queue now may be done, by its length and the time that the last ones took; with an
+ * `owner`: until one of his may have ended. */
+enum { JOBS_RETRY_MIN_S = 1, JOBS_RETRY_MAX_S = 300 };
+int jobs_retry_after(struct jobs *jobs, const char *owner);
 
 #endif

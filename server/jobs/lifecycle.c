@@ -20,6 +20,30 @@ static bool is_wanted(void *context, const char *id, bool input)
     return input ? !job_state_finished(state) : state == JOB_SUCCEEDED || state == JOB_FAILED;
 }
 
+/* Puts a job back into the queue; the record is taken. One that was running begins anew, which is an event. */
+static int requeue(struct jobs *jobs, struct job_record *record, struct h5pt_error *err)
+{
+    if (record->state == JOB_RUNNING) {
+        record->state = JOB_QUEUED;
+        record->started_ms = 0;
+        if (store_update(jobs->store, record, STORE_LAZY, err)) {
+            job_record_release(record);
+            return -1;
+        }
+    }
+    const uint64_t revision = record->revision;
+    struct job *job = job_new(jobs, record, false);
+    if (!job) {
+        job_record_release(record);
+        return h5pt_fail_memory(err);
+    }
+    int result = jobs_activate(job, NULL, err);
+    if (!result)
+        jobs_enqueue(job, revision);
+    job_release(job);
+    return result;
+}
+
 /* The jobs that an earlier run of the daemon had not finished go into the queue, the oldest first. */
 static int recover(struct jobs *jobs, struct h5pt_error *err)
 {
@@ -31,19 +55,8 @@ static int recover(struct jobs *jobs, struct h5pt_error *err)
     if (store_list(jobs->store, &query, &records, &count, err))
         return -1;
     int result = 0;
-    for (; taken < count && !result; taken++) {
-        records[taken].state = JOB_QUEUED;
-        records[taken].started_ms = 0;
-        struct job *job = job_new(jobs, &records[taken], false);
-        jobs_lock(jobs);
-        result = job ? jobs_count_in(job, err) : h5pt_fail_memory(err);
-        jobs_unlock(jobs);
-        if (result || jobs_enqueue(job, false, err)) {
-            free(job);
-            result = h5pt_fail_memory(err);
-            break;
-        }
-    }
+    for (; taken < count && !result; taken++)
+        result = requeue(jobs, &records[taken], err);
     for (size_t i = taken; i < count; i++)
         job_record_release(&records[i]);
     free(records);
@@ -65,7 +78,7 @@ static int start_threads(struct jobs *jobs, struct h5pt_error *err)
     return error ? h5pt_fail_errno(err, H5PT_INTERNAL, "threads", "Starting a thread failed") : 0;
 }
 
-int jobs_start(const struct config *config, const char *worker, struct store *store, struct files *files,
+int jobs_start(const struct config *config, const struct jobs_worker *worker, struct store *store, struct files *files,
                struct metrics *metrics, struct jobs **ret, struct h5pt_error *err)
 {
     struct jobs *jobs = calloc(1, sizeof *jobs);

@@ -37,6 +37,8 @@ void measure_end(struct metrics *metrics, const struct job_record *record, const
     const json_t *error = json_object_get(json_object_get(record->result, "parity"), "max_abs");
     const double run = (double)result->run_us / 1e6;
     metrics_add(metrics, METRIC_jobs_finished_total, METRIC_LABELS(job_state_name(record->state), code ? code : ""), 1);
+    if (!result->run_us)
+        return; /* it never came to a worker */
     metrics_observe(metrics, METRIC_job_queue_seconds, NULL, (double)(record->started_ms - record->created_ms) / 1e3);
     metrics_observe(metrics, METRIC_job_run_seconds, NULL, run);
     metrics_observe(metrics, METRIC_job_input_bytes, NULL, (double)record->bytes);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How many jobs of each owner wait and run, and how long that will take. */
+/* How many jobs of each owner wait and run. */
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "jobs/internal.h"
-
-enum { RETRY_AFTER_MAX_S = 600 };
 
 struct owner {
     char name[JOB_OWNER_SIZE]; /* first: the key in the tree */
@@ -59,18 +57,4 @@ void jobs_count_out(struct job *job)
         return;
     (void)tdelete(owner->name, &job->jobs->owners, compare_names);
     free(owner);
-}
-
-unsigned jobs_retry_after(struct jobs *jobs, const char *owner)
-{
-    jobs_lock(jobs);
-    bool runs = false;
-    const struct job *job;
-    TAILQ_FOREACH(job, &jobs->running, links)
-    runs = runs || strcmp(job->record.owner, owner) == 0;
-    /* One that runs is through after one more run at most, one that waits when those in front of it are. */
-    const uint64_t ahead = runs ? 0 : jobs->queue_length / jobs->config->workers;
-    const uint64_t seconds = (uint64_t)jobs->run_ms * (1 + ahead) / 1000 + 1;
-    jobs_unlock(jobs);
-    return seconds < RETRY_AFTER_MAX_S ? (unsigned)seconds : RETRY_AFTER_MAX_S;
 }

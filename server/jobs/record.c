@@ -133,15 +133,34 @@ void job_record_finish(struct job_record *record)
         record->webhook.next_ms = record->finished_ms;
 }
 
+/* Texts of a record that a document may lack, as those of earlier versions do; "" then. */
+static const struct {
+    const char *name;
+    size_t offset, size;
+} texts[] = {
+#define TEXT(name) {#name, offsetof(struct job_record, name), sizeof((struct job_record *)0)->name},
+    TEXT(owner) TEXT(idempotency_key) TEXT(content) TEXT(core) TEXT(reused_from)
+#undef TEXT
+};
+enum { TEXT_COUNT = sizeof texts / sizeof *texts };
+
 json_t *job_record_encode(const struct job_record *record)
 {
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*, s:o*}", "id",
-                     record->id, "owner", record->owner, "state", job_state_name(record->state), "created",
-                     (json_int_t)record->created_ms, "started", (json_int_t)record->started_ms, "finished",
-                     (json_int_t)record->finished_ms, "attempts", record->attempts, "options",
-                     job_options_json(&record->options, false), "model", "bytes", (json_int_t)record->bytes, "sha256",
-                     record->sha256, "filename", text_json(record->filename), "result", record->result, "error",
-                     record->error, "artifacts", record->artifacts, "webhook", encode_webhook(&record->webhook));
+    json_t *document = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:{s:I, s:s, s:o}, s:O*, s:O*, s:O*, s:o*}", "id", record->id, "state",
+        job_state_name(record->state), "created", (json_int_t)record->created_ms, "started",
+        (json_int_t)record->started_ms, "finished", (json_int_t)record->finished_ms, "attempts", record->attempts,
+        "options", job_options_json(&record->options, false), "model", "bytes", (json_int_t)record->bytes, "sha256",
+        record->sha256, "filename", text_json(record->filename), "result", record->result, "error", record->error,
+        "artifacts", record->artifacts, "webhook", encode_webhook(&record->webhook));
+    for (size_t i = 0; document && i < TEXT_COUNT; i++) {
+        const char *text = (const char *)record + texts[i].offset;
+        if (*text && json_object_set_new(document, texts[i].name, text_json(text))) {
+            json_decref(document);
+            return NULL;
+        }
+    }
+    return document;
 }
 
 int job_record_decode(const json_t *document, struct job_record *ret, struct h5pt_error *err)
@@ -163,7 +182,10 @@ int job_record_decode(const json_t *document, struct job_record *ret, struct h5p
         read_options(options, &record.options);
         (void)snprintf(record.sha256, sizeof record.sha256, "%s", sha256);
         (void)snprintf(record.filename, sizeof record.filename, "%s", filename);
-        (void)snprintf(record.owner, sizeof record.owner, "%s", owner);
+        for (size_t i = 0; i < TEXT_COUNT; i++) {
+            const char *text = json_string_value(json_object_get(root, texts[i].name));
+            (void)snprintf((char *)&record + texts[i].offset, texts[i].size, "%s", text ? text : "");
+        }
         record.created_ms = created;
         record.started_ms = started;
         record.finished_ms = finished;

@@ -52,7 +52,7 @@ static inline char *job_option_buffer(struct job_options *options, const struct 
 /* {"formats", …, "weights_only"}, with "" or null for a default. NULL without memory. */
 json_t *job_options_json(const struct job_options *options, bool null_defaults);
 
-enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256, JOB_OWNER_SIZE = 64, JOB_WEBHOOK_SIZE = 512 };
+enum { JOB_SHA256_SIZE = 65, JOB_FILENAME_SIZE = 256, JOB_OWNER_SIZE = 64, JOB_KEY_SIZE = 256, JOB_WEBHOOK_SIZE = 512 };
 
 enum webhook_state {
 #define WEBHOOK(id, name) WEBHOOK_##id,
@@ -82,8 +82,12 @@ struct job_record {
     struct job_options options;
     uint64_t bytes; /* of the upload */
     char sha256[JOB_SHA256_SIZE];
-    char filename[JOB_FILENAME_SIZE]; /* as the client named it, or "" */
-    char owner[JOB_OWNER_SIZE];       /* the name of the key it was sent with, or "" */
+    char filename[JOB_FILENAME_SIZE];   /* as the client named it, or "" */
+    char owner[JOB_OWNER_SIZE];         /* the name of the key it was sent with, or "" */
+    char idempotency_key[JOB_KEY_SIZE]; /* the client's, unique for each owner, or "" */
+    char content[JOB_SHA256_SIZE];      /* of everything that was sent: all parts and the options */
+    char core[JOB_SHA256_SIZE];         /* of the program that made the result, or "" */
+    char reused_from[TEXT_ID_SIZE];     /* the conversion that made the result, when it was another one, or "" */
     /* Shared and never changed once set: */
     json_t *result;    /* {"verdict", "parity", …} of a worker that reported, or NULL */
     json_t *error;     /* a problem, when the state is failed, or NULL */

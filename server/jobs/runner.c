@@ -17,6 +17,8 @@ static void note_progress(void *context, const char *stage, double fraction)
     jobs_lock(job->jobs);
     (void)snprintf(job->stage, sizeof job->stage, "%s", stage);
     job->progress = fraction;
+    job->steps++;
+    jobs_wake_waiters(job->jobs);
     jobs_unlock(job->jobs);
 }
 
@@ -26,7 +28,7 @@ static int run_worker(struct job *job, const struct job_record *record, int outp
 {
     struct files *files = job->jobs->files;
     struct child_request request = {
-        .program = job->jobs->worker,
+        .program = job->jobs->worker->program,
         .config = job->jobs->config,
         .output_dir = output,
         .options = &record->options,
@@ -100,6 +102,7 @@ static void settle(struct job *job, struct job_record *next, const struct files_
     struct h5pt_error err = H5PT_ERROR_INIT;
     if (!files_keep_output(jobs->files, draft, next->id, &err)) {
         next->artifacts = list_artifacts(jobs->files, next->id, report);
+        (void)snprintf(next->core, sizeof next->core, "%s", jobs->worker->core);
         return;
     }
     job_record_release(next);
@@ -108,11 +111,12 @@ static void settle(struct job *job, struct job_record *next, const struct files_
 
 static void log_end(const struct job_record *record, const struct child_result *result)
 {
+    const int64_t started = record->started_ms ? record->started_ms : record->finished_ms;
     log_event(record->state == JOB_FAILED ? LOG_WARNING : LOG_INFO, "job",
               json_pack("{s:s, s:s, s:i, s:I, s:I, s:s*, s:s*, s:i, s:o*}", "job_id", record->id, "state",
                         job_state_name(record->state), "attempts", record->attempts, "queue_ms",
-                        (json_int_t)(record->started_ms - record->created_ms), "run_ms",
-                        (json_int_t)(record->finished_ms - record->started_ms), "verdict",
+                        (json_int_t)(started - record->created_ms), "run_ms",
+                        (json_int_t)(record->finished_ms - started), "verdict",
                         json_string_value(json_object_get(record->result, "verdict")), "code",
                         json_string_value(json_object_get(record->error, "code")), "signal", result->signal,
                         "worker_stderr", *result->output ? text_json(result->output) : NULL));
@@ -156,15 +160,6 @@ static bool copy_record(struct job *job, struct job_record *ret)
     return wanted;
 }
 
-/* For those who ask how long they have to wait: the mean, in which older runs weigh less and less. */
-static void note_run(struct jobs *jobs, int64_t ms)
-{
-    enum { WEIGHT = 8 };
-    jobs_lock(jobs);
-    jobs->run_ms += jobs->run_ms ? (ms - jobs->run_ms) / WEIGHT : ms;
-    jobs_unlock(jobs);
-}
-
 /* Runs a job once. False when it is to run again at once. */
 static bool run_once(struct job *job, struct h5pt_error *err)
 {
@@ -184,7 +179,6 @@ static bool run_once(struct job *job, struct h5pt_error *err)
         again = take_result(job, &next, &draft, &result);
     if (job_state_finished(next.state)) {
         job_record_finish(&next);
-        note_run(jobs, next.finished_ms - next.started_ms);
         log_end(&next, &result);
         if (!job->transient)
             measure_end(jobs->metrics, &next, &result);
@@ -243,6 +237,27 @@ static void run_job(struct job *job)
     clean_up(job);
 }
 
+void jobs_give_up(struct job *job, const struct h5pt_error *why)
+{
+    const struct child_result none = {.end = CHILD_STOPPED};
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    struct job_record next;
+    if (copy_record(job, &next)) {
+        outcome_of_error(&next, why);
+        job_record_finish(&next);
+        log_end(&next, &none);
+        if (!job->transient)
+            measure_end(job->jobs->metrics, &next, &none);
+        if (jobs_publish(job, &next, STORE_DURABLE, &err) && err.code != H5PT_CONFLICT)
+            log_failure(LOG_ERROR, "job_not_stored", &err, json_pack("{s:s}", "job_id", job->id));
+    }
+    clean_up(job);
+    struct jobs *jobs = job->jobs;
+    jobs_lock(jobs);
+    jobs_put(job);
+    jobs_unlock(jobs);
+}
+
 /* The next job, in the hands of this runner; NULL when draining. */
 static struct job *take_job(struct jobs *jobs, int stop)
 {
@@ -251,22 +266,22 @@ static struct job *take_job(struct jobs *jobs, int stop)
         (void)pthread_cond_wait(&jobs->work, &jobs->lock);
     struct job *job = jobs->draining ? NULL : TAILQ_FIRST(&jobs->queue);
     if (job) {
-        TAILQ_REMOVE(&jobs->queue, job, links);
+        jobs_dequeue(job);
         TAILQ_INSERT_TAIL(&jobs->running, job, links);
-        job->queued = false;
         job->stop = stop;
-        jobs->queue_length--;
         jobs->running_count++;
     }
     jobs_unlock(jobs);
     return job;
 }
 
-static void put_back(struct job *job)
+static void put_back(struct job *job, int64_t run_ms)
 {
+    enum { MEAN_OVER = 16 }; /* runs */
     struct jobs *jobs = job->jobs;
     uint64_t count;
     jobs_lock(jobs);
+    jobs->mean_run_ms += ((double)run_ms - jobs->mean_run_ms) / (jobs->mean_run_ms > 0 ? MEAN_OVER : 1);
     TAILQ_REMOVE(&jobs->running, job, links);
     while (read(job->stop, &count, sizeof count) > 0)
         ;
@@ -286,8 +301,9 @@ void *jobs_run(void *context)
         return NULL;
     }
     for (struct job *job; (job = take_job(jobs, stop));) {
+        const int64_t started = text_clock_ms();
         run_job(job);
-        put_back(job);
+        put_back(job, text_clock_ms() - started);
     }
     (void)close(stop);
     return NULL;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,7 +236,15 @@ static int sync_files(int directory, struct h5pt_error *err)
     return result;
 }
 
-/* Moves a draft into a room, durably, when it is on the disk itself. */
+/* Moves a draft whose files are on the disk into a room, durably. */
+static int move(struct files *files, const struct files_draft *draft, int room, const char *id, struct h5pt_error *err)
+{
+    remove_tree(room, id);
+    if (renameat(files->tmp, draft->name, room, id) || fsync(room))
+        return fail(err, "Keeping the files of a conversion");
+    return 0;
+}
+
 static int keep(struct files *files, const struct files_draft *draft, int room, const char *id, struct h5pt_error *err)
 {
     int fd = open_directory(files->tmp, draft->name);
@@ -243,12 +252,7 @@ static int keep(struct files *files, const struct files_draft *draft, int room, 
         return fail(err, "Opening the directory of a conversion");
     int result = sync_files(fd, err);
     (void)close(fd);
-    if (result)
-        return -1;
-    remove_tree(room, id);
-    if (renameat(files->tmp, draft->name, room, id) || fsync(room))
-        return fail(err, "Keeping the files of a conversion");
-    return 0;
+    return result ? -1 : move(files, draft, room, id, err);
 }
 
 int files_keep_upload(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err)
@@ -263,6 +267,34 @@ int files_keep_upload(struct files *files, const struct files_draft *draft, cons
 int files_keep_output(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err)
 {
     return keep(files, draft, files->outputs, id, err);
+}
+
+/* Second names in `to`, of files that were synced when they were kept. */
+static int link_files(int from, int to, const char *const *names, size_t count, struct h5pt_error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (linkat(from, names[i], to, names[i], 0))
+            return errno == ENOENT ? h5pt_fail(err, H5PT_NOT_FOUND, names[i], "The artifact %s is gone", names[i])
+                                   : fail(err, "Linking an artifact");
+    return fsync(to) ? fail(err, "Syncing a directory") : 0;
+}
+
+int files_share_output(struct files *files, const char *from, const char *const *names, size_t count, const char *id,
+                       struct h5pt_error *err)
+{
+    struct files_draft draft;
+    int to = -1, source = open_directory(files->outputs, from);
+    if (source < 0)
+        return h5pt_fail(err, H5PT_NOT_FOUND, from, "The artifacts of conversion %s are gone", from);
+    int result = new_draft(files, &draft, &to, err);
+    if (!result) {
+        result = link_files(source, to, names, count, err) || move(files, &draft, files->outputs, id, err) ? -1 : 0;
+        (void)close(to);
+        if (result)
+            files_drop_draft(files, &draft);
+    }
+    (void)close(source);
+    return result;
 }
 
 void files_drop_draft(struct files *files, const struct files_draft *draft)
@@ -362,7 +394,7 @@ int files_check_space(struct files *files, uint64_t bytes, struct h5pt_error *er
 
 int files_claim(struct files *files, uint64_t bytes, struct h5pt_error *err)
 {
-    if (check_claims(files, files->claimed += bytes, err) == 0)
+    if (check_claims(files, atomic_fetch_add(&files->claimed, bytes) + bytes, err) == 0)
         return 0;
     files->claimed -= bytes;
     return -1;

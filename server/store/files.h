@@ -4,7 +4,7 @@
  *   lock           one daemon at a time
  *   tmp/           uploads that arrive and outputs that are written; emptied at each start
  *   inputs/ID/     the parts of an accepted upload (store/parts.def), until its conversion has finished
- *   outputs/ID/    the artifacts of a finished conversion
+ *   outputs/ID/    the artifacts of a finished conversion; the same file may be one of several conversions
  *
  * What is not in tmp/ is complete and has reached the disk: it is written in tmp/, synced, renamed, and the directory is
  * synced. Safe from any thread. */
@@ -49,6 +49,11 @@ int files_keep_upload(struct files *files, const struct files_draft *draft, cons
 int files_new_output(struct files *files, struct files_draft *ret, int *ret_fd, struct h5pt_error *err);
 /* Makes it the outputs of `id`, durably, in place of earlier ones. Refuses anything that is not a plain file. */
 int files_keep_output(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err);
+
+/* Makes these outputs of the conversion `from` outputs of `id` too, durably: as second names of the same files, so that either
+ * conversion can be removed. NOT_FOUND when one of them is gone. */
+int files_share_output(struct files *files, const char *from, const char *const *names, size_t count, const char *id,
+                       struct h5pt_error *err);
 
 /* Opens the parts of an upload that is not kept, or of the input of `id`, for reading: -1 for those that it does not have. The
  * model is always there. */

@@ -12,7 +12,7 @@
 struct store {
     sqlite3 *db;
     pthread_mutex_t lock; /* one statement at a time */
-    sqlite3_stmt *insert, *update, *read, *remove, *next_webhook;
+    sqlite3_stmt *insert, *update, *read, *find_key, *find_result, *remove, *next_webhook;
     enum store_durability durability; /* that the connection is set to */
 };
 
@@ -21,22 +21,33 @@ static const char *const synchronous[] = {
     [STORE_LAZY] = "PRAGMA synchronous=NORMAL", [STORE_DURABLE] = "PRAGMA synchronous=FULL"};
 
 /* What a query looks for in the document; an index has the same expression. */
-#define OWNER "json_extract(document, '$.owner')"
 #define WEBHOOK "json_extract(document, '$.webhook.next')"
 
-static const char schema[] = "PRAGMA journal_mode=WAL;"
-                             "PRAGMA synchronous=FULL;"
-                             "CREATE TABLE IF NOT EXISTS jobs ("
-                             " id TEXT PRIMARY KEY, revision INTEGER NOT NULL, state INTEGER NOT NULL,"
-                             " finished INTEGER NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;"
-                             "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);"
-                             "CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (" OWNER ", id);"
-                             "CREATE INDEX IF NOT EXISTS jobs_by_webhook ON jobs (" WEBHOOK ") WHERE " WEBHOOK
-                             " IS NOT NULL;";
+static const char pragmas[] = "PRAGMA journal_mode=WAL;"
+                              "PRAGMA synchronous=FULL;";
+
+/* Each takes the database one user_version further; what is here never changes, changes are added behind it. */
+static const char *const migrations[] = {
+    "CREATE TABLE IF NOT EXISTS jobs ("
+    " id TEXT PRIMARY KEY, revision INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " finished INTEGER NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, id);",
+    "ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE jobs ADD COLUMN idempotency_key TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE jobs ADD COLUMN content TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE jobs ADD COLUMN core TEXT NOT NULL DEFAULT '';"
+    "CREATE UNIQUE INDEX jobs_by_key ON jobs (owner, idempotency_key) WHERE idempotency_key <> '';"
+    "CREATE INDEX jobs_by_content ON jobs (content);"
+    "CREATE INDEX jobs_by_owner ON jobs (owner, id);"
+    "CREATE INDEX jobs_by_webhook ON jobs (" WEBHOOK ") WHERE " WEBHOOK " IS NOT NULL;",
+};
+enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };
 
 static int fail(struct store *store, struct h5pt_error *err)
 {
     int code = sqlite3_errcode(store->db);
+    if (code == SQLITE_CONSTRAINT)
+        return h5pt_fail(err, H5PT_CONFLICT, "store", "There is such a conversion already");
     return h5pt_fail(err, code == SQLITE_FULL ? H5PT_DISK_FULL : H5PT_IO, "store", "The job store failed: %s",
                      sqlite3_errmsg(store->db));
 }
@@ -47,10 +58,16 @@ static int prepare(struct store *store, struct h5pt_error *err)
         sqlite3_stmt **statement;
         const char *text;
     } statements[] = {
-        {&store->insert, "INSERT INTO jobs (id, revision, state, finished, document) VALUES (?1, 1, ?2, ?3, ?4)"},
-        {&store->update, "UPDATE jobs SET revision = revision + 1, state = ?2, finished = ?3, document = ?4"
-                         " WHERE id = ?1 AND revision = ?5"},
+        {&store->insert,
+         "INSERT INTO jobs (id, revision, state, finished, document, core, owner, idempotency_key, content)"
+         " VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"},
+        {&store->update, "UPDATE jobs SET revision = revision + 1, state = ?2, finished = ?3, document = ?4, core = ?5"
+                         " WHERE id = ?1 AND revision = ?6"},
         {&store->read, "SELECT document, revision FROM jobs WHERE id = ?1"},
+        {&store->find_key, "SELECT document, revision FROM jobs WHERE owner = ?1 AND idempotency_key = ?2"
+                           " AND idempotency_key <> ''"},
+        {&store->find_result, "SELECT document, revision FROM jobs WHERE owner = ?1 AND content = ?2 AND core = ?3"
+                              " AND state = ?4 ORDER BY id DESC LIMIT 1"},
         {&store->remove, "DELETE FROM jobs WHERE id = ?1"},
         {&store->next_webhook, "SELECT " WEBHOOK " FROM jobs WHERE " WEBHOOK " IS NOT NULL AND " WEBHOOK
                                " > ?1 ORDER BY " WEBHOOK " LIMIT 1"},
@@ -59,6 +76,38 @@ static int prepare(struct store *store, struct h5pt_error *err)
         if (sqlite3_prepare_v3(store->db, statements[i].text, -1, SQLITE_PREPARE_PERSISTENT, statements[i].statement,
                                NULL))
             return fail(store, err);
+    return 0;
+}
+
+static int read_version(struct store *store, int *ret, struct h5pt_error *err)
+{
+    sqlite3_stmt *statement = NULL;
+    int result = sqlite3_prepare_v2(store->db, "PRAGMA user_version", -1, &statement, NULL) ||
+                         sqlite3_step(statement) != SQLITE_ROW
+                     ? fail(store, err)
+                     : 0;
+    if (!result)
+        *ret = sqlite3_column_int(statement, 0);
+    sqlite3_finalize(statement);
+    return result;
+}
+
+/* Brings the tables of an earlier h5ptd up to date. */
+static int migrate(struct store *store, struct h5pt_error *err)
+{
+    int version = 0;
+    if (read_version(store, &version, err))
+        return -1;
+    if (version > SCHEMA_VERSION)
+        return h5pt_fail(err, H5PT_CONFLICT, "store", "The job store was written by a newer h5ptd");
+    for (; version < SCHEMA_VERSION; version++) {
+        char done[64];
+        (void)snprintf(done, sizeof done, "PRAGMA user_version = %d; COMMIT", version + 1);
+        if (sqlite3_exec(store->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) ||
+            sqlite3_exec(store->db, migrations[version], NULL, NULL, NULL) ||
+            sqlite3_exec(store->db, done, NULL, NULL, NULL))
+            return fail(store, err);
+    }
     return 0;
 }
 
@@ -76,11 +125,11 @@ int store_open(const char *data_dir, struct store **ret, struct h5pt_error *err)
     store->durability = STORE_DURABLE;
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     bool failed = sqlite3_open_v2(strbuf_text(&path), &store->db, flags, NULL) ||
-                  sqlite3_exec(store->db, schema, NULL, NULL, NULL);
+                  sqlite3_exec(store->db, pragmas, NULL, NULL, NULL);
     if (failed)
         (void)fail(store, err);
     strbuf_release(&path);
-    if (failed || prepare(store, err)) {
+    if (failed || migrate(store, err) || prepare(store, err)) {
         store_close(store);
         return -1;
     }
@@ -95,6 +144,8 @@ void store_close(struct store *store)
     sqlite3_finalize(store->insert);
     sqlite3_finalize(store->update);
     sqlite3_finalize(store->read);
+    sqlite3_finalize(store->find_key);
+    sqlite3_finalize(store->find_result);
     sqlite3_finalize(store->remove);
     sqlite3_finalize(store->next_webhook);
     sqlite3_close(store->db);
@@ -126,8 +177,14 @@ static int write_record(struct store *store, sqlite3_stmt *statement, const stru
     (void)sqlite3_bind_int(statement, 2, (int)record->state);
     (void)sqlite3_bind_int64(statement, 3, record->finished_ms);
     (void)sqlite3_bind_text(statement, 4, text, -1, SQLITE_STATIC);
-    if (statement == store->update)
-        (void)sqlite3_bind_int64(statement, 5, (sqlite3_int64)record->revision);
+    (void)sqlite3_bind_text(statement, 5, record->core, -1, SQLITE_STATIC);
+    if (statement == store->update) {
+        (void)sqlite3_bind_int64(statement, 6, (sqlite3_int64)record->revision);
+    } else {
+        (void)sqlite3_bind_text(statement, 6, record->owner, -1, SQLITE_STATIC);
+        (void)sqlite3_bind_text(statement, 7, record->idempotency_key, -1, SQLITE_STATIC);
+        (void)sqlite3_bind_text(statement, 8, record->content, -1, SQLITE_STATIC);
+    }
     int result = sqlite3_step(statement) == SQLITE_DONE ? 0 : fail(store, err);
     (void)sqlite3_reset(statement);
     (void)sqlite3_clear_bindings(statement);
@@ -175,21 +232,46 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_rec
     return result;
 }
 
-int store_read(struct store *store, const char *id, struct job_record *ret, struct h5pt_error *err)
+/* The row of a statement whose first parameters are texts, and the next one, unless negative, a number. */
+static int find_row(struct store *store, sqlite3_stmt *statement, const char *const *texts, int count, int number,
+                    struct job_record *ret, struct h5pt_error *err)
 {
     (void)pthread_mutex_lock(&store->lock);
-    (void)sqlite3_bind_text(store->read, 1, id, -1, SQLITE_STATIC);
-    int step = sqlite3_step(store->read), result;
+    for (int i = 0; i < count; i++)
+        (void)sqlite3_bind_text(statement, i + 1, texts[i], -1, SQLITE_STATIC);
+    if (number >= 0)
+        (void)sqlite3_bind_int(statement, count + 1, number);
+    int step = sqlite3_step(statement), result;
     if (step == SQLITE_ROW)
-        result = read_row(store, store->read, ret, err);
+        result = read_row(store, statement, ret, err);
     else if (step == SQLITE_DONE)
-        result = h5pt_fail(err, H5PT_NOT_FOUND, id, "There is no conversion %s", id);
+        result = h5pt_fail(err, H5PT_NOT_FOUND, NULL, "There is no such conversion");
     else
         result = fail(store, err);
-    (void)sqlite3_reset(store->read);
-    (void)sqlite3_clear_bindings(store->read);
+    (void)sqlite3_reset(statement);
+    (void)sqlite3_clear_bindings(statement);
     (void)pthread_mutex_unlock(&store->lock);
     return result;
+}
+
+int store_read(struct store *store, const char *id, struct job_record *ret, struct h5pt_error *err)
+{
+    const char *const texts[] = {id};
+    return find_row(store, store->read, texts, 1, -1, ret, err);
+}
+
+int store_find_key(struct store *store, const char *owner, const char *key, struct job_record *ret,
+                   struct h5pt_error *err)
+{
+    const char *const texts[] = {owner, key};
+    return find_row(store, store->find_key, texts, 2, -1, ret, err);
+}
+
+int store_find_result(struct store *store, const char *owner, const char *content, const char *core,
+                      struct job_record *ret, struct h5pt_error *err)
+{
+    const char *const texts[] = {owner, content, core};
+    return find_row(store, store->find_result, texts, 3, JOB_SUCCEEDED, ret, err);
 }
 
 int store_remove(struct store *store, const char *id, struct h5pt_error *err)
@@ -233,7 +315,7 @@ static void query_text(const struct store_query *query, struct strbuf *ret)
         strbuf_add(ret, ")");
     }
     if (query->owner)
-        strbuf_add(ret, " AND " OWNER " = ?4");
+        strbuf_add(ret, " AND owner = ?4");
     if (query->before)
         strbuf_add(ret, " AND id < ?1");
     if (query->finished_before_ms)

@@ -18,7 +18,7 @@ void store_close(struct store *store); /* NULL-safe */
 /* DURABLE returns when the record has reached the disk; LAZY survives a crash of the daemon, not of the machine. */
 enum store_durability { STORE_LAZY, STORE_DURABLE };
 
-/* Adds a record, durably; its revision becomes 1. */
+/* Adds a record, durably; its revision becomes 1. CONFLICT when its owner has one with the same idempotency key. */
 int store_create(struct store *store, struct job_record *record, struct h5pt_error *err);
 
 /* Replaces the record if the stored revision is still record->revision, which then becomes the new one. CONFLICT when
@@ -28,6 +28,14 @@ int store_update(struct store *store, struct job_record *record, enum store_dura
 
 /* NOT_FOUND when there is none. *ret is to be released. */
 int store_read(struct store *store, const char *id, struct job_record *ret, struct h5pt_error *err);
+
+/* The conversion of `owner` that was sent with this idempotency key; NOT_FOUND. *ret is to be released. */
+int store_find_key(struct store *store, const char *owner, const char *key, struct job_record *ret,
+                   struct h5pt_error *err);
+
+/* The newest conversion of `owner` that has succeeded with this content and this core; NOT_FOUND. *ret is to be released. */
+int store_find_result(struct store *store, const char *owner, const char *content, const char *core,
+                      struct job_record *ret, struct h5pt_error *err);
 
 /* Removes a record; that it is gone already is no error. */
 int store_remove(struct store *store, const char *id, struct h5pt_error *err);

@@ -66,7 +66,15 @@ class Daemon:
         os.makedirs(folder, exist_ok=True)
         self.data_dir = os.path.join(str(folder), "data")
         self.log_path = os.path.join(str(folder), "log")
-        self.options = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "data_dir": self.data_dir, "workers": 2, "probe_interval": 0, **options}
+        self.options = {
+            "listen": "127.0.0.1:0",
+            "admin_listen": "127.0.0.1:0",
+            "data_dir": self.data_dir,
+            "workers": 2,
+            "reuse": "off",
+            "probe_interval": 0,
+            **options,
+        }
         self.environment = {}
         self.process = None
         self.session = requests.Session()

@@ -201,6 +201,84 @@ static void lists_are_filtered_and_in_order(void **state)
     store_close(store);
 }
 
+static struct job_record make_repeatable(const char *owner, const char *key, const char *content, const char *core)
+{
+    struct job_record record = make_record(JOB_SUCCEEDED);
+    (void)snprintf(record.owner, sizeof record.owner, "%s", owner);
+    (void)snprintf(record.idempotency_key, sizeof record.idempotency_key, "%s", key);
+    (void)snprintf(record.content, sizeof record.content, "%s", content);
+    (void)snprintf(record.core, sizeof record.core, "%s", core);
+    return record;
+}
+
+static void keys_are_unique_for_each_owner(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    struct job_record seen, records[] = {
+                                make_repeatable("ann", "k", "", ""),
+                                make_repeatable("bob", "k", "", ""),
+                                make_repeatable("ann", "", "", ""), /* no key: as many as one likes */
+                                make_repeatable("ann", "", "", ""),
+                            };
+    for (size_t i = 0; i < sizeof records / sizeof *records; i++)
+        assert_int_equal(store_create(store, &records[i], NULL), 0);
+    struct job_record again = make_repeatable("ann", "k", "", "");
+    assert_int_equal(store_create(store, &again, &err), -1);
+    assert_int_equal(err.code, H5PT_CONFLICT);
+    store_close(store);
+
+    store = open_store();
+    assert_int_equal(store_find_key(store, "bob", "k", &seen, NULL), 0);
+    assert_string_equal(seen.id, records[1].id);
+    assert_string_equal(seen.owner, "bob");
+    job_record_release(&seen);
+    static const char *const unknown[][2] = {{"ann", "K"}, {"", "k"}, {"ann", ""}};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        err = (struct h5pt_error)H5PT_ERROR_INIT;
+        assert_int_equal(store_find_key(store, unknown[i][0], unknown[i][1], &seen, &err), -1);
+        assert_int_equal(err.code, H5PT_NOT_FOUND);
+    }
+    assert_int_equal(store_remove(store, records[0].id, NULL), 0);
+    assert_int_equal(store_create(store, &again, NULL), 0); /* the key is free */
+    store_close(store);
+}
+
+static void results_are_found_by_what_made_them(void **state)
+{
+    (void)state;
+    struct store *store = open_store();
+    struct job_record seen, older = make_repeatable("ann", "", "content", "core"), newer = older;
+    text_new_id(newer.id);
+    newer.id[0] = '1';
+    older.id[0] = '0';
+    newer.state = JOB_RUNNING;
+    newer.core[0] = '\0';
+    assert_int_equal(store_create(store, &older, NULL), 0);
+    assert_int_equal(store_create(store, &newer, NULL), 0);
+    assert_int_equal(store_find_result(store, "ann", "content", "core", &seen, NULL), 0);
+    assert_string_equal(seen.id, older.id); /* the newer one has none yet */
+    job_record_release(&seen);
+    static const char *const others[][3] = {
+        {"bob", "content", "core"}, {"ann", "other", "core"}, {"ann", "content", "other"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_int_equal(store_find_result(store, others[i][0], others[i][1], others[i][2], &seen, NULL), -1);
+
+    newer.state = JOB_SUCCEEDED;
+    (void)snprintf(newer.core, sizeof newer.core, "core");
+    assert_int_equal(store_update(store, &newer, STORE_LAZY, NULL), 0);
+    assert_int_equal(store_find_result(store, "ann", "content", "core", &seen, NULL), 0);
+    assert_string_equal(seen.id, newer.id);
+    job_record_release(&seen);
+    newer.state = JOB_EXPIRED;
+    assert_int_equal(store_update(store, &newer, STORE_LAZY, NULL), 0);
+    assert_int_equal(store_find_result(store, "ann", "content", "core", &seen, NULL), 0);
+    assert_string_equal(seen.id, older.id);
+    job_record_release(&seen);
+    store_close(store);
+}
+
 static struct files *open_files(void)
 {
     struct files *files = NULL;
@@ -289,6 +367,39 @@ static void outputs_appear_whole(void **state)
     files_close(files);
 }
 
+static void outputs_are_shared(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"model.pt", "report.json", "model.py"};
+    struct files *files = open_files();
+    struct files_draft draft;
+    struct h5pt_error err = H5PT_ERROR_INIT;
+    int dir, fd;
+    uint64_t bytes;
+    char ids[3][TEXT_ID_SIZE];
+    for (int i = 0; i < 3; i++)
+        text_new_id(ids[i]);
+    assert_int_equal(files_new_output(files, &draft, &dir, NULL), 0);
+    put(dir, names[0], "weights");
+    put(dir, names[1], "{}");
+    (void)close(dir);
+    assert_int_equal(files_keep_output(files, &draft, ids[0], NULL), 0);
+
+    assert_int_equal(files_share_output(files, ids[0], names, 2, ids[1], &err), 0);
+    assert_int_equal(files_share_output(files, ids[0], names, 3, ids[2], &err), -1); /* one is missing: none at all */
+    assert_int_equal(err.code, H5PT_NOT_FOUND);
+    assert_false(exists("outputs", ids[2]));
+    files_drop_output(files, ids[0]);
+    assert_int_equal(files_open_artifact(files, ids[1], names[0], &fd, &bytes, NULL), 0);
+    assert_int_equal(bytes, strlen("weights"));
+    (void)close(fd);
+    err = (struct h5pt_error)H5PT_ERROR_INIT;
+    assert_int_equal(files_share_output(files, ids[0], names, 2, ids[2], &err), -1);
+    assert_int_equal(err.code, H5PT_NOT_FOUND);
+    files_drop_output(files, ids[1]);
+    files_close(files);
+}
+
 static void only_plain_files_are_outputs(void **state)
 {
     (void)state;
@@ -363,8 +474,11 @@ int main(void)
         cmocka_unit_test(records_survive_and_are_compared),
         cmocka_unit_test(the_owner_and_the_webhook_are_found),
         cmocka_unit_test(lists_are_filtered_and_in_order),
+        cmocka_unit_test(keys_are_unique_for_each_owner),
+        cmocka_unit_test(results_are_found_by_what_made_them),
         cmocka_unit_test(uploads_are_kept_or_swept),
         cmocka_unit_test(outputs_appear_whole),
+        cmocka_unit_test(outputs_are_shared),
         cmocka_unit_test(only_plain_files_are_outputs),
         cmocka_unit_test(what_nobody_knows_is_swept),
         cmocka_unit_test(digests),
