@@ -28,11 +28,10 @@
  * - The type of each result is the one that torch gives (aten_promoted); the driver compares that of the output, its rank and its
  *   known sizes with the torch graph, and a difference is an error: no wrong file comes of a wrong rule.
  * - Operations that are one operator on each element are rows of elementwise.def. What two expansions need is a function in
- *   parts.c, declared below; what one helper of model.py does is written here once, for all forms.
+ *   parts.c, declared below, or a step of a formula (formula.h); what one helper of model.py does is written here once, for all forms.
  * - `training` as an argument is aten_training.
  * - Attributes are read with torch_attr*, defaults are those of the row in ops.def (attr_* below).
- * - What cannot be said with operators at all: aten_refuse with the reason; the form is then left out. What has just not
- *   been written yet stands in missing.c: delete the line when you write the expansion. */
+ * - What cannot be said with operators at all: aten_refuse with the reason; the form is then left out. */
 #ifndef H5PT_ATEN_ATEN_H
 #define H5PT_ATEN_ATEN_H
 
@@ -77,6 +76,7 @@ enum aten_arg_kind {
     ATEN_ARG_TRAINING, /* whether the module trains: False in eval mode */
     ATEN_ARG_TEXT,
     ATEN_ARG_DTYPE,
+    ATEN_ARG_DEVICE, /* that of `tensor` */
 };
 
 enum { ATEN_NO_TENSOR = -2 };
@@ -185,6 +185,7 @@ struct aten_arg aten_flag(const char *name, bool value);
 struct aten_arg aten_training(const char *name);
 struct aten_arg aten_text(const char *name, const char *text); /* borrowed: a literal or text of the torch graph */
 struct aten_arg aten_dtype(const char *name, enum dtype dtype);
+struct aten_arg aten_device(const char *name, int like); /* where that value is */
 struct aten_arg aten_keyword(struct aten_arg arg);
 /* A Scalar: an INT or FLOAT attribute, whole numbers staying whole. */
 struct aten_arg aten_scalar(const char *name, const struct torch_attr *attr);

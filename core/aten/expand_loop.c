@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "aten/activation.h"
+#include "aten/formula.h"
 
 enum { MAX_STEPS = 256, MAX_STATES = 2, MAX_GATES = 4 };
 
@@ -22,9 +23,7 @@ static int leaky_relu(struct aten_builder *b, int x)
 
 static int hard_sigmoid(struct aten_builder *b, int x)
 {
-    int line = aten_with_real(b, "add.Scalar", aten_with_real(b, "mul.Scalar", x, 0.2), 0.5);
-    return aten_emit(b, "clamp.default", aten_shape_of(b, x), aten_dtype_of(b, x),
-                     ATEN_ARGS(aten_tensor("self", line), aten_real("min", 0), aten_real("max", 1)));
+    return aten_limit(b, aten_plus(b, aten_times(b, x, 0.2), 0.5), 0, 1);
 }
 
 static int softmax(struct aten_builder *b, int x)
@@ -115,16 +114,6 @@ static void split(struct aten_builder *b, int x, int dim, int64_t size, int coun
         ret[i] = first < 0 ? -1 : first + i;
 }
 
-static int sum(struct aten_builder *b, int x, int y)
-{
-    return aten_arithmetic(b, "add.Tensor", x, y);
-}
-
-static int product(struct aten_builder *b, int x, int y)
-{
-    return aten_arithmetic(b, "mul.Tensor", x, y);
-}
-
 /* The state's convolution, which keeps its size. */
 static int convolved(struct aten_builder *b, const struct loop *r, int h)
 {
@@ -149,12 +138,12 @@ static int lstm_step(struct aten_builder *b, const struct loop *r, int x, const 
 {
     int gates[4];
     int from_state = r->rank > 2 ? convolved(b, r, states[0]) : projected(b, states[0], r->weight_hh, ATEN_NO_TENSOR);
-    split(b, sum(b, x, from_state), 1, r->units, 4, gates);
-    int kept = product(b, activated(b, r->recurrent_activation, gates[1]), states[1]);
+    split(b, aten_add(b, x, from_state), 1, r->units, 4, gates);
+    int kept = aten_mul(b, activated(b, r->recurrent_activation, gates[1]), states[1]);
     int input = activated(b, r->recurrent_activation, gates[0]);
-    int c = sum(b, kept, product(b, input, activated(b, r->activation, gates[2])));
+    int c = aten_add(b, kept, aten_mul(b, input, activated(b, r->activation, gates[2])));
     int output = activated(b, r->recurrent_activation, gates[3]);
-    ret_states[0] = product(b, output, activated(b, r->activation, c));
+    ret_states[0] = aten_mul(b, output, activated(b, r->activation, c));
     ret_states[1] = c;
     return 0;
 }
@@ -166,29 +155,20 @@ static int gru_step(struct aten_builder *b, const struct loop *r, int x, const i
     bool reset_after = r->reset_weight == ATEN_NO_TENSOR;
     split(b, x, 1, r->units, 3, from_x);
     split(b, projected(b, h, r->weight_hh, r->bias_hh), 1, r->units, reset_after ? 3 : 2, from_h);
-    int reset = activated(b, r->recurrent_activation, sum(b, from_x[0], from_h[0]));
-    int n = reset_after ? product(b, reset, from_h[2])
-                        : projected(b, product(b, reset, h), r->reset_weight, ATEN_NO_TENSOR);
-    n = activated(b, r->activation, sum(b, from_x[2], n));
-    int z = activated(b, r->recurrent_activation, sum(b, from_x[1], from_h[1]));
-    int rest = aten_emit(b, "rsub.Scalar", aten_shape_of(b, z), aten_dtype_of(b, z),
-                         ATEN_ARGS(aten_tensor("self", z), aten_real("other", 1)));
-    ret_states[0] = sum(b, product(b, rest, n), product(b, z, h));
+    int reset = activated(b, r->recurrent_activation, aten_add(b, from_x[0], from_h[0]));
+    int n = reset_after ? aten_mul(b, reset, from_h[2])
+                        : projected(b, aten_mul(b, reset, h), r->reset_weight, ATEN_NO_TENSOR);
+    n = activated(b, r->activation, aten_add(b, from_x[2], n));
+    int z = activated(b, r->recurrent_activation, aten_add(b, from_x[1], from_h[1]));
+    ret_states[0] = aten_add(b, aten_mul(b, aten_from(b, 1, z), n), aten_mul(b, z, h));
     return 0;
 }
 
 static int rnn_step(struct aten_builder *b, const struct loop *r, int x, const int *states, int *ret_states)
 {
     int from_state = projected(b, states[0], r->weight_hh, ATEN_NO_TENSOR);
-    ret_states[0] = activated(b, r->activation, sum(b, x, from_state));
+    ret_states[0] = activated(b, r->activation, aten_add(b, x, from_state));
     return 0;
-}
-
-/* x where the step t is not masked, else y. */
-static int where_valid(struct aten_builder *b, int valid, int x, int y)
-{
-    return aten_emit(b, "where.self", aten_shape_of(b, x), aten_dtype_of(b, x),
-                     ATEN_ARGS(aten_tensor("condition", valid), aten_tensor("self", x), aten_tensor("other", y)));
 }
 
 /* Whether step t of each sample is valid, (batch, 1, …). */
@@ -211,16 +191,10 @@ static int run_step(struct aten_builder *b, const struct loop *r, int gates, int
         return states[0];
     }
     int valid = validity(b, r, t);
-    output = where_valid(b, valid, fresh[0], output);
+    output = aten_where(b, valid, fresh[0], output);
     for (int i = 0; i < r->state_count; i++)
-        states[i] = where_valid(b, valid, fresh[i], states[i]);
+        states[i] = aten_where(b, valid, fresh[i], states[i]);
     return output;
-}
-
-static int stacked(struct aten_builder *b, int count, const int *values)
-{
-    return aten_emit(b, "stack.default", aten_with(b, values[0], 1, aten_int(b, count)), aten_dtype_of(b, values[0]),
-                     ATEN_ARGS(aten_tensors("tensors", count, values), aten_integer("dim", 1)));
 }
 
 /* `gates`: what the input makes of them, (batch, time, gates, …). */
@@ -253,7 +227,7 @@ static int run(struct aten_builder *b, struct loop *r, int gates)
         return -1;
     for (int i = 0; i < r->state_count; i++)
         aten_set_output(b, node, 1 + i, states[i]);
-    return stacked(b, steps, outputs);
+    return aten_stack(b, steps, outputs, 1);
 }
 
 static struct loop loop_of(struct aten_builder *b, const struct torch_node *node)

@@ -225,6 +225,7 @@ static json_t *value_json(struct pt2_printer *p, const struct aten_arg *arg)
     case ATEN_ARG_TRAINING: return json_pack("{s:b}", "as_bool", 0);
     case ATEN_ARG_TEXT: return json_pack("{s:s}", "as_string", arg->text);
     case ATEN_ARG_DTYPE: return json_pack("{s:i}", "as_scalar_type", pt2_dtype(arg->dtype));
+    case ATEN_ARG_DEVICE: return json_pack("{s:{s:s, s:n}}", "as_device", "type", "cpu", "index");
     }
     return NULL;
 }

@@ -114,6 +114,7 @@ static void add_argument(struct strbuf *out, const struct aten_arg *arg)
     case ATEN_ARG_TRAINING: strbuf_add(out, "self.training"); break;
     case ATEN_ARG_TEXT: strbuf_addf(out, "\"%s\"", arg->text); break;
     case ATEN_ARG_DTYPE: strbuf_addf(out, "%d", scalar_type(arg->dtype)); break;
+    case ATEN_ARG_DEVICE: strbuf_addf(out, "ops.prim.device(v%d)", arg->tensor); break;
     }
 }
 
