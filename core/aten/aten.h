@@ -56,7 +56,7 @@ struct aten_meta {
     enum dtype dtype;
 };
 
-enum aten_origin { ATEN_INPUT, ATEN_PARAMETER, ATEN_CALL };
+enum aten_origin { ATEN_INPUT, ATEN_PARAMETER, ATEN_CALL, ATEN_STEP /* inside a scan: what a step is given */ };
 
 struct aten_value {
     struct aten_meta meta;
@@ -102,6 +102,20 @@ struct aten_arg {
     bool plain; /* INT, INTS: `number`, `numbers` */
 };
 
+/* A loop over dim 0 of some sequences, all of the same length. Each step has its part of each sequence and what the step before
+ * carried over. The calls of a step follow that of the scan, whose outputs are what the last step carries over, then what all
+ * steps give, stacked in dim 0. A step may use values from outside. */
+enum { ATEN_SCAN_MAX = 4 };
+
+struct aten_scan {
+    int carried_count, sequence_count, given_count;
+    int initial[ATEN_SCAN_MAX], carried[ATEN_SCAN_MAX], next[ATEN_SCAN_MAX]; /* before all steps; in a step; after it */
+    int sequences[ATEN_SCAN_MAX], parts[ATEN_SCAN_MAX];
+    int given[ATEN_SCAN_MAX];
+    int call_count; /* of a step */
+    int call;       /* the scan's own */
+};
+
 /* One call of an operator. */
 struct aten_call {
     const char *op;                /* "conv2d.default" */
@@ -110,6 +124,7 @@ struct aten_call {
     const struct aten_arg *args;
     int output, output_count; /* ids output, output + 1 … */
     bool list;                /* the outputs are one list (split, unbind) */
+    const struct aten_scan *scan; /* instead of an operator and its arguments; else NULL */
 };
 
 struct aten_graph {
@@ -164,6 +179,12 @@ int aten_emit(struct aten_builder *b, const char *op, struct aten_shape shape, e
 /* With several outputs, as a tuple or as a list; returns the id of the first, the others follow. */
 int aten_emit_many(struct aten_builder *b, const char *op, bool list, int output_count, const struct aten_meta *outputs,
                    int arg_count, const struct aten_arg *args);
+
+/* Begins a scan: until it ends, calls are those of a step, on scan->carried and scan->parts; NULL after a failure. */
+struct aten_scan *aten_scan_begin(struct aten_builder *b, int carried_count, const int *initial, int sequence_count,
+                                  const int *sequences);
+/* Ends it; all values are of the step. Returns the id of the first output. */
+int aten_scan_end(struct aten_builder *b, struct aten_scan *scan, const int *next, int given_count, const int *given);
 
 #define ATEN_ARGS(...)                                                                                                 \
     (int)(sizeof((const struct aten_arg[]){__VA_ARGS__}) / sizeof(struct aten_arg)), (const struct aten_arg[])         \
