@@ -122,8 +122,8 @@ struct aten_call {
     const struct torch_node *node; /* that it is a part of */
     int arg_count;
     const struct aten_arg *args;
-    int output, output_count; /* ids output, output + 1 … */
-    bool list;                /* the outputs are one list (split, unbind) */
+    int output, output_count;     /* ids output, output + 1 … */
+    bool list;                    /* the outputs are one list (split, unbind) */
     const struct aten_scan *scan; /* instead of an operator and its arguments; else NULL */
 };
 

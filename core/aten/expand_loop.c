@@ -319,7 +319,8 @@ int aten_GRU_LOOP(struct aten_builder *b, const struct torch_node *node)
         r.bias_hh = aten_attr_flag(node, "bias", true) ? aten_parameter(b, node, 3) : ATEN_NO_TENSOR;
     } else {
         const struct aten_int *rows = aten_int(b, 2 * r.units);
-        r.reset_weight = aten_slice(b, r.weight_hh, 0, rows, NULL);
+        /* The inputs of a scan must not share memory. */
+        r.reset_weight = aten_unary(b, "clone.default", aten_slice(b, r.weight_hh, 0, rows, NULL));
         r.weight_hh = aten_slice(b, r.weight_hh, 0, NULL, rows);
     }
     return run_projected(b, &r);

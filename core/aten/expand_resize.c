@@ -119,11 +119,19 @@ static int weights(struct aten_builder *b, const struct torch_node *node, int x,
     return aten_refuse(b, "an image that is resized by the method %s", method ? method : "without a name");
 }
 
+/* x matrixᵀ */
+static int product(struct aten_builder *b, int x, int matrix)
+{
+    return aten_emit(b, "linear.default", aten_replaced(b, x, aten_dim(b, x, -1), aten_size(b, matrix, 0)),
+                     aten_dtype_of(b, x), ATEN_ARGS(aten_tensor("input", x), aten_tensor("weight", matrix)));
+}
+
 static int resized(struct aten_builder *b, const struct torch_node *node, int x, const struct aten_int *height,
                    const struct aten_int *width)
 {
     int rows = weights(b, node, x, 2, height), columns = weights(b, node, x, 3, width);
-    return aten_matmul(b, aten_matmul(b, rows, x), aten_permute(b, columns, (const int64_t[]){1, 0}));
+    static const int64_t swap[] = {0, 1, 3, 2};
+    return aten_permute(b, product(b, aten_permute(b, product(b, x, columns), swap), rows), swap);
 }
 
 int aten_RESIZE(struct aten_builder *b, const struct torch_node *node)

@@ -285,7 +285,8 @@ static void add_capture(const struct aten_scan *scan, int value, int *captures, 
 }
 
 /* The values from outside that a step uses, in the arena. */
-static int *captures_of(struct pt2_printer *p, const struct aten_call *calls, const struct aten_scan *scan, int *ret_count)
+static int *captures_of(struct pt2_printer *p, const struct aten_call *calls, const struct aten_scan *scan,
+                        int *ret_count)
 {
     int *captures = ARENA_ARRAY(p->arena, int, (size_t)scan->carried[0] + 1);
     *ret_count = 0;
@@ -299,7 +300,8 @@ static int *captures_of(struct pt2_printer *p, const struct aten_call *calls, co
                 add_capture(scan, arg->tensors[n], captures, ret_count);
         }
     for (int i = 0; captures && i < scan->given_count + scan->carried_count; i++)
-        add_capture(scan, i < scan->given_count ? scan->given[i] : scan->next[i - scan->given_count], captures, ret_count);
+        add_capture(scan, i < scan->given_count ? scan->given[i] : scan->next[i - scan->given_count], captures,
+                    ret_count);
     return captures;
 }
 
@@ -338,9 +340,8 @@ static json_t *step_graph(struct pt2_printer *p, const struct aten_call *call, i
     for (int i = 0; outside && i < capture_count; i++)
         p->values[captures[i]] = outside[i];
     json_t *graph = json_pack("{s:o, s:o, s:o, s:o, s:o, s:{}, s:b, s:{}, s:{}}", "inputs", inputs, "outputs", outputs,
-                              "nodes", p->nodes, "tensor_values", p->tensor_values, "sym_int_values",
-                              p->sym_int_values, "sym_bool_values", "is_single_tensor_return", 0, "custom_obj_values",
-                              "sym_float_values");
+                              "nodes", p->nodes, "tensor_values", p->tensor_values, "sym_int_values", p->sym_int_values,
+                              "sym_bool_values", "is_single_tensor_return", 0, "custom_obj_values", "sym_float_values");
     p->nodes = outer.nodes;
     p->tensor_values = outer.tensor_values;
     p->sym_int_values = outer.sym_int_values;
