@@ -28,11 +28,10 @@
  * - The type of each result is the one that torch gives (aten_promoted); the driver compares that of the output, its rank and its
  *   known sizes with the torch graph, and a difference is an error: no wrong file comes of a wrong rule.
  * - Operations that are one operator on each element are rows of elementwise.def. What two expansions need is a function in
- *   parts.c, declared below; what one helper of model.py does is written here once, for all forms.
+ *   parts.c, declared below, or a step of a formula (formula.h); what one helper of model.py does is written here once, for all forms.
  * - `training` as an argument is aten_training.
  * - Attributes are read with torch_attr*, defaults are those of the row in ops.def (attr_* below).
- * - What cannot be said with operators at all: aten_refuse with the reason; the form is then left out. What has just not
- *   been written yet stands in missing.c: delete the line when you write the expansion. */
+ * - What cannot be said with operators at all: aten_refuse with the reason; the form is then left out. */
 #ifndef H5PT_ATEN_ATEN_H
 #define H5PT_ATEN_ATEN_H
 
@@ -57,7 +56,7 @@ struct aten_meta {
     enum dtype dtype;
 };
 
-enum aten_origin { ATEN_INPUT, ATEN_PARAMETER, ATEN_CALL };
+enum aten_origin { ATEN_INPUT, ATEN_PARAMETER, ATEN_CALL, ATEN_STEP /* inside a scan: what a step is given */ };
 
 struct aten_value {
     struct aten_meta meta;
@@ -77,6 +76,7 @@ enum aten_arg_kind {
     ATEN_ARG_TRAINING, /* whether the module trains: False in eval mode */
     ATEN_ARG_TEXT,
     ATEN_ARG_DTYPE,
+    ATEN_ARG_DEVICE, /* that of `tensor` */
 };
 
 enum { ATEN_NO_TENSOR = -2 };
@@ -102,14 +102,29 @@ struct aten_arg {
     bool plain; /* INT, INTS: `number`, `numbers` */
 };
 
+/* A loop over dim 0 of some sequences, all of the same length. Each step has its part of each sequence and what the step before
+ * carried over. The calls of a step follow that of the scan, whose outputs are what the last step carries over, then what all
+ * steps give, stacked in dim 0. A step may use values from outside. */
+enum { ATEN_SCAN_MAX = 4 };
+
+struct aten_scan {
+    int carried_count, sequence_count, given_count;
+    int initial[ATEN_SCAN_MAX], carried[ATEN_SCAN_MAX], next[ATEN_SCAN_MAX]; /* before all steps; in a step; after it */
+    int sequences[ATEN_SCAN_MAX], parts[ATEN_SCAN_MAX];
+    int given[ATEN_SCAN_MAX];
+    int call_count; /* of a step */
+    int call;       /* the scan's own */
+};
+
 /* One call of an operator. */
 struct aten_call {
     const char *op;                /* "conv2d.default" */
     const struct torch_node *node; /* that it is a part of */
     int arg_count;
     const struct aten_arg *args;
-    int output, output_count; /* ids output, output + 1 … */
-    bool list;                /* the outputs are one list (split, unbind) */
+    int output, output_count;     /* ids output, output + 1 … */
+    bool list;                    /* the outputs are one list (split, unbind) */
+    const struct aten_scan *scan; /* instead of an operator and its arguments; else NULL */
 };
 
 struct aten_graph {
@@ -165,6 +180,12 @@ int aten_emit(struct aten_builder *b, const char *op, struct aten_shape shape, e
 int aten_emit_many(struct aten_builder *b, const char *op, bool list, int output_count, const struct aten_meta *outputs,
                    int arg_count, const struct aten_arg *args);
 
+/* Begins a scan: until it ends, calls are those of a step, on scan->carried and scan->parts; NULL after a failure. */
+struct aten_scan *aten_scan_begin(struct aten_builder *b, int carried_count, const int *initial, int sequence_count,
+                                  const int *sequences);
+/* Ends it; all values are of the step. Returns the id of the first output. */
+int aten_scan_end(struct aten_builder *b, struct aten_scan *scan, const int *next, int given_count, const int *given);
+
 #define ATEN_ARGS(...)                                                                                                 \
     (int)(sizeof((const struct aten_arg[]){__VA_ARGS__}) / sizeof(struct aten_arg)), (const struct aten_arg[])         \
     {                                                                                                                  \
@@ -185,6 +206,7 @@ struct aten_arg aten_flag(const char *name, bool value);
 struct aten_arg aten_training(const char *name);
 struct aten_arg aten_text(const char *name, const char *text); /* borrowed: a literal or text of the torch graph */
 struct aten_arg aten_dtype(const char *name, enum dtype dtype);
+struct aten_arg aten_device(const char *name, int like); /* where that value is */
 struct aten_arg aten_keyword(struct aten_arg arg);
 /* A Scalar: an INT or FLOAT attribute, whole numbers staying whole. */
 struct aten_arg aten_scalar(const char *name, const struct torch_attr *attr);

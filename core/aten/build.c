@@ -198,6 +198,11 @@ struct aten_arg aten_dtype(const char *name, enum dtype dtype)
     return (struct aten_arg){.name = name, .kind = ATEN_ARG_DTYPE, .dtype = dtype};
 }
 
+struct aten_arg aten_device(const char *name, int like)
+{
+    return (struct aten_arg){.name = name, .kind = ATEN_ARG_DEVICE, .tensor = like};
+}
+
 struct aten_arg aten_keyword(struct aten_arg arg)
 {
     arg.keyword = true;
@@ -227,7 +232,7 @@ static const struct aten_int *const *keep_sizes(struct aten_builder *b, const st
 /* Makes the argument one that lasts. */
 static void keep_arg(struct aten_builder *b, struct aten_arg *arg)
 {
-    bool missing = arg->kind == ATEN_ARG_TENSOR && arg->tensor < 0;
+    bool missing = (arg->kind == ATEN_ARG_TENSOR || arg->kind == ATEN_ARG_DEVICE) && arg->tensor < 0;
     for (int i = 0; arg->kind == ATEN_ARG_TENSORS && i < arg->count; i++)
         missing = missing || arg->tensors[i] == -1;
     if (arg->kind == ATEN_ARG_INT && arg->plain)

@@ -2,6 +2,10 @@
 /* Activations with settings, or made of several operators. Those without are in elementwise.def. */
 #include "aten/activation.h"
 
+#include <math.h>
+
+#include "aten/formula.h"
+
 /* op(self, the attribute as a Scalar) */
 static int with_setting(struct aten_builder *b, const struct torch_node *node, const char *op, const char *name,
                         double fallback)
@@ -94,4 +98,25 @@ int aten_GLU(struct aten_builder *b, const struct torch_node *node)
     const struct aten_int *half = aten_int_floor_div(b, aten_size(b, x, dim), aten_int(b, 2));
     return aten_emit(b, "glu.default", aten_replaced(b, x, dim, half), aten_dtype_of(b, x),
                      ATEN_ARGS(aten_tensor("self", x), aten_integer("dim", dim)));
+}
+
+/* Keras' sparsemax: its threshold adds up the partial sums, where the literature has the last one. */
+int aten_SPARSEMAX(struct aten_builder *b, const struct torch_node *node)
+{
+    int x = aten_input(b, node, 0), dim = aten_dim(b, x, torch_attr_int(node, "dim"));
+    struct aten_meta outputs[2] = {{aten_shape_of(b, x), aten_dtype_of(b, x)}, {aten_shape_of(b, x), DTYPE_I64}};
+    int z = aten_emit_many(b, "sort.stable", false, 2, outputs,
+                           ATEN_ARGS(aten_tensor("self", x), aten_keyword(aten_flag("stable", true)),
+                                     aten_keyword(aten_integer("dim", dim)),
+                                     aten_keyword(aten_flag("descending", true))));
+    int total = aten_running_sum(b, z, dim), place = aten_arange(b, x, aten_size(b, x, dim), aten_dtype_of(b, x));
+    place = aten_plus(b, place, 1);
+    for (int i = dim + 1; i < aten_rank(b, x); i++)
+        place = aten_unsqueeze(b, place, -1);
+    int above = aten_sub(b, z, aten_div(b, aten_minus(b, total, 1), place));
+    int support = aten_cast(b, aten_than(b, "gt.Scalar", above, 0), aten_dtype_of(b, x));
+    const int64_t dims[1] = {dim};
+    int sum = aten_reduce(b, "sum.dim_IntList", aten_mul(b, total, support), 1, dims);
+    int count = aten_reduce(b, "sum.dim_IntList", support, 1, dims);
+    return aten_limit(b, aten_sub(b, x, aten_div(b, aten_minus(b, sum, 1), count)), 0, INFINITY);
 }

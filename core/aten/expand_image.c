@@ -104,3 +104,20 @@ int aten_UNFOLD(struct aten_builder *b, const struct torch_node *node)
                                aten_integers("dilation", 2, w.dilation), aten_integers("padding", 2, w.padding),
                                aten_integers("stride", 2, w.stride)));
 }
+
+/* (batch, channels x cells of the kernel, places) to the image that they were cut from, where they overlap added up */
+int aten_FOLD(struct aten_builder *b, const struct torch_node *node)
+{
+    int x = aten_input(b, node, 0);
+    const struct aten_window w = aten_window(node, 2, false);
+    int64_t size[2];
+    aten_attr_ints(node, "output_size", 2, 1, size);
+    struct aten_shape shape = {.rank = 4, .dims = {aten_size(b, x, 0)}};
+    shape.dims[1] = aten_int_floor_div(b, aten_size(b, x, 1), aten_int(b, w.kernel[0] * w.kernel[1]));
+    for (int i = 0; i < 2; i++)
+        shape.dims[2 + i] = aten_int(b, size[i]);
+    return aten_emit(b, "col2im.default", shape, aten_dtype_of(b, x),
+                     ATEN_ARGS(aten_tensor("self", x), aten_integers("output_size", 2, size),
+                               aten_integers("kernel_size", 2, w.kernel), aten_integers("dilation", 2, w.dilation),
+                               aten_integers("padding", 2, w.padding), aten_integers("stride", 2, w.stride)));
+}

@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operations that pick, repeat and choose elements. */
-#include "aten/aten.h"
+#include "aten/formula.h"
 
 int aten_STACK(struct aten_builder *b, const struct torch_node *node)
 {
     int values[64], count = node->input_count < 64 ? node->input_count : 64;
     for (int i = 0; i < count; i++)
         values[i] = aten_input(b, node, i);
-    int rank = aten_rank(b, values[0]), dim = aten_dim_of_rank(b, rank + 1, aten_attr_int(node, "dim", 0));
     if (node->input_count > count)
         return aten_refuse(b, "a stack of more than %d tensors", count);
-    return aten_emit(b, "stack.default", aten_with(b, values[0], dim, aten_int(b, count)), aten_dtype_of(b, values[0]),
-                     ATEN_ARGS(aten_tensors("tensors", count, values), aten_integer("dim", dim)));
+    return aten_stack(b, count, values, aten_attr_int(node, "dim", 0));
 }
 
 int aten_FLIP(struct aten_builder *b, const struct torch_node *node)
@@ -96,6 +94,19 @@ int aten_DIAGONAL(struct aten_builder *b, const struct torch_node *node)
                                aten_integer("dim2", columns)));
 }
 
+/* The last dim on a diagonal of two. */
+int aten_DIAG_EMBED(struct aten_builder *b, const struct torch_node *node)
+{
+    int64_t offset = aten_attr_int(node, "offset", 0);
+    int x = aten_input(b, node, 0);
+    const struct aten_int *size = aten_int_linear(b, 1, aten_size(b, x, -1), offset < 0 ? -offset : offset);
+    struct aten_shape shape = aten_with(b, x, aten_rank(b, x), size);
+    if (!b->failed)
+        shape.dims[shape.rank - 2] = size;
+    return aten_emit(b, "diag_embed.default", shape, aten_dtype_of(b, x),
+                     ATEN_ARGS(aten_tensor("self", x), aten_integer("offset", offset)));
+}
+
 /* x[:, :, indices] */
 int aten_INDEX_SELECT(struct aten_builder *b, const struct torch_node *node)
 {
@@ -137,11 +148,7 @@ int aten_TAKE(struct aten_builder *b, const struct torch_node *node)
 
 int aten_WHERE(struct aten_builder *b, const struct torch_node *node)
 {
-    int condition = aten_input(b, node, 0), x = aten_input(b, node, 1), y = aten_input(b, node, 2);
-    struct aten_shape c = aten_shape_of(b, condition), sx = aten_shape_of(b, x), sy = aten_shape_of(b, y);
-    struct aten_shape both = aten_broadcast(b, &sx, &sy);
-    return aten_emit(b, "where.self", aten_broadcast(b, &c, &both), aten_promoted(b, x, y),
-                     ATEN_ARGS(aten_tensor("condition", condition), aten_tensor("self", x), aten_tensor("other", y)));
+    return aten_where(b, aten_input(b, node, 0), aten_input(b, node, 1), aten_input(b, node, 2));
 }
 
 /* Of x and a number, or of two numbers. */
@@ -171,33 +178,4 @@ int aten_FULL_LIKE(struct aten_builder *b, const struct torch_node *node)
     return aten_emit(b, "full_like.default", aten_shape_of(b, x), dtype,
                      ATEN_ARGS(aten_tensor("self", x), aten_scalar("fill_value", torch_attr(node, "fill_value")),
                                aten_keyword(aten_dtype("dtype", dtype))));
-}
-
-/* ---- categories ---- */
-
-int aten_ONE_HOT(struct aten_builder *b, const struct torch_node *node)
-{
-    int64_t classes = torch_attr_int(node, "num_classes");
-    int x = aten_unsqueeze(b, aten_input(b, node, 0), -1);
-    int all = aten_emit(b, "arange.default", aten_fixed(b, 1, &classes), DTYPE_I64,
-                        ATEN_ARGS(aten_integer("end", classes), aten_keyword(aten_dtype("dtype", DTYPE_I64))));
-    return aten_cast(b, aten_binary(b, "eq.Tensor", x, all, DTYPE_BOOL), DTYPE_F32);
-}
-
-int aten_BUCKETIZE(struct aten_builder *b, const struct torch_node *node)
-{
-    int x = aten_input(b, node, 0), boundaries = aten_input(b, node, 1);
-    return aten_emit(b, "bucketize.Tensor", aten_shape_of(b, x), DTYPE_I64,
-                     ATEN_ARGS(aten_tensor("self", x), aten_tensor("boundaries", boundaries),
-                               aten_keyword(aten_flag("out_int32", false)),
-                               aten_keyword(aten_flag("right", aten_attr_flag(node, "right", false)))));
-}
-
-int aten_ISIN(struct aten_builder *b, const struct torch_node *node)
-{
-    int x = aten_input(b, node, 0), among = aten_input(b, node, 1);
-    return aten_emit(b, "isin.Tensor_Tensor", aten_shape_of(b, x), DTYPE_BOOL,
-                     ATEN_ARGS(aten_tensor("elements", x), aten_tensor("test_elements", among),
-                               aten_keyword(aten_flag("assume_unique", false)),
-                               aten_keyword(aten_flag("invert", aten_attr_flag(node, "invert", false)))));
 }

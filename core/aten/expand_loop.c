@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* LSTMLoop, GRULoop, RNNLoop and ConvLSTMLoop of model.py, step by step. */
+/* LSTMLoop, GRULoop, RNNLoop and ConvLSTMLoop of model.py. */
 #include <string.h>
 
 #include "aten/activation.h"
+#include "aten/formula.h"
 
 enum { MAX_STEPS = 256, MAX_STATES = 2, MAX_GATES = 4 };
 
@@ -22,9 +23,7 @@ static int leaky_relu(struct aten_builder *b, int x)
 
 static int hard_sigmoid(struct aten_builder *b, int x)
 {
-    int line = aten_with_real(b, "add.Scalar", aten_with_real(b, "mul.Scalar", x, 0.2), 0.5);
-    return aten_emit(b, "clamp.default", aten_shape_of(b, x), aten_dtype_of(b, x),
-                     ATEN_ARGS(aten_tensor("self", line), aten_real("min", 0), aten_real("max", 1)));
+    return aten_limit(b, aten_plus(b, aten_times(b, x, 0.2), 0.5), 0, 1);
 }
 
 static int softmax(struct aten_builder *b, int x)
@@ -115,16 +114,6 @@ static void split(struct aten_builder *b, int x, int dim, int64_t size, int coun
         ret[i] = first < 0 ? -1 : first + i;
 }
 
-static int sum(struct aten_builder *b, int x, int y)
-{
-    return aten_arithmetic(b, "add.Tensor", x, y);
-}
-
-static int product(struct aten_builder *b, int x, int y)
-{
-    return aten_arithmetic(b, "mul.Tensor", x, y);
-}
-
 /* The state's convolution, which keeps its size. */
 static int convolved(struct aten_builder *b, const struct loop *r, int h)
 {
@@ -149,12 +138,12 @@ static int lstm_step(struct aten_builder *b, const struct loop *r, int x, const 
 {
     int gates[4];
     int from_state = r->rank > 2 ? convolved(b, r, states[0]) : projected(b, states[0], r->weight_hh, ATEN_NO_TENSOR);
-    split(b, sum(b, x, from_state), 1, r->units, 4, gates);
-    int kept = product(b, activated(b, r->recurrent_activation, gates[1]), states[1]);
+    split(b, aten_add(b, x, from_state), 1, r->units, 4, gates);
+    int kept = aten_mul(b, activated(b, r->recurrent_activation, gates[1]), states[1]);
     int input = activated(b, r->recurrent_activation, gates[0]);
-    int c = sum(b, kept, product(b, input, activated(b, r->activation, gates[2])));
+    int c = aten_add(b, kept, aten_mul(b, input, activated(b, r->activation, gates[2])));
     int output = activated(b, r->recurrent_activation, gates[3]);
-    ret_states[0] = product(b, output, activated(b, r->activation, c));
+    ret_states[0] = aten_mul(b, output, activated(b, r->activation, c));
     ret_states[1] = c;
     return 0;
 }
@@ -166,94 +155,127 @@ static int gru_step(struct aten_builder *b, const struct loop *r, int x, const i
     bool reset_after = r->reset_weight == ATEN_NO_TENSOR;
     split(b, x, 1, r->units, 3, from_x);
     split(b, projected(b, h, r->weight_hh, r->bias_hh), 1, r->units, reset_after ? 3 : 2, from_h);
-    int reset = activated(b, r->recurrent_activation, sum(b, from_x[0], from_h[0]));
-    int n = reset_after ? product(b, reset, from_h[2])
-                        : projected(b, product(b, reset, h), r->reset_weight, ATEN_NO_TENSOR);
-    n = activated(b, r->activation, sum(b, from_x[2], n));
-    int z = activated(b, r->recurrent_activation, sum(b, from_x[1], from_h[1]));
-    int rest = aten_emit(b, "rsub.Scalar", aten_shape_of(b, z), aten_dtype_of(b, z),
-                         ATEN_ARGS(aten_tensor("self", z), aten_real("other", 1)));
-    ret_states[0] = sum(b, product(b, rest, n), product(b, z, h));
+    int reset = activated(b, r->recurrent_activation, aten_add(b, from_x[0], from_h[0]));
+    int n = reset_after ? aten_mul(b, reset, from_h[2])
+                        : projected(b, aten_mul(b, reset, h), r->reset_weight, ATEN_NO_TENSOR);
+    n = activated(b, r->activation, aten_add(b, from_x[2], n));
+    int z = activated(b, r->recurrent_activation, aten_add(b, from_x[1], from_h[1]));
+    ret_states[0] = aten_add(b, aten_mul(b, aten_from(b, 1, z), n), aten_mul(b, z, h));
     return 0;
 }
 
 static int rnn_step(struct aten_builder *b, const struct loop *r, int x, const int *states, int *ret_states)
 {
     int from_state = projected(b, states[0], r->weight_hh, ATEN_NO_TENSOR);
-    ret_states[0] = activated(b, r->activation, sum(b, x, from_state));
+    ret_states[0] = activated(b, r->activation, aten_add(b, x, from_state));
     return 0;
 }
 
-/* x where the step t is not masked, else y. */
-static int where_valid(struct aten_builder *b, int valid, int x, int y)
-{
-    return aten_emit(b, "where.self", aten_shape_of(b, x), aten_dtype_of(b, x),
-                     ATEN_ARGS(aten_tensor("condition", valid), aten_tensor("self", x), aten_tensor("other", y)));
-}
-
-/* Whether step t of each sample is valid, (batch, 1, …). */
-static int validity(struct aten_builder *b, const struct loop *r, int t)
-{
-    int valid = aten_cast(b, aten_select(b, r->mask, 1, t), DTYPE_BOOL);
-    for (int i = 1; i < r->rank; i++)
-        valid = aten_unsqueeze(b, valid, i);
-    return valid;
-}
-
-/* Step t: `states` become the new ones; returns the output. */
-static int run_step(struct aten_builder *b, const struct loop *r, int gates, int t, int *states, int output)
+/* One step: `states` become the new ones; returns the output. `valid`: of each sample, (batch, 1, …), or ATEN_NO_TENSOR. */
+static int run_step(struct aten_builder *b, const struct loop *r, int x, int valid, int *states, int output)
 {
     int fresh[MAX_STATES];
-    if (r->step(b, r, aten_select(b, gates, 1, t), states, fresh) < 0)
+    if (r->step(b, r, x, states, fresh) < 0)
         return -1;
-    if (r->mask == ATEN_NO_TENSOR) {
+    if (valid == ATEN_NO_TENSOR) {
         memcpy(states, fresh, (size_t)r->state_count * sizeof *states);
         return states[0];
     }
-    int valid = validity(b, r, t);
-    output = where_valid(b, valid, fresh[0], output);
+    output = aten_where(b, valid, fresh[0], output);
     for (int i = 0; i < r->state_count; i++)
-        states[i] = where_valid(b, valid, fresh[i], states[i]);
+        states[i] = aten_where(b, valid, fresh[i], states[i]);
     return output;
 }
 
-static int stacked(struct aten_builder *b, int count, const int *values)
+/* Whether the steps of each sample are valid, (batch, time, 1, …); ATEN_NO_TENSOR without a mask. */
+static int validity(struct aten_builder *b, const struct loop *r)
 {
-    return aten_emit(b, "stack.default", aten_with(b, values[0], 1, aten_int(b, count)), aten_dtype_of(b, values[0]),
-                     ATEN_ARGS(aten_tensors("tensors", count, values), aten_integer("dim", 1)));
+    if (r->mask == ATEN_NO_TENSOR)
+        return ATEN_NO_TENSOR;
+    int valid = aten_cast(b, r->mask, DTYPE_BOOL);
+    for (int i = 1; i < r->rank; i++)
+        valid = aten_unsqueeze(b, valid, -1);
+    return valid;
 }
 
-/* `gates`: what the input makes of them, (batch, time, gates, …). */
+/* What the steps work on: x and valid (batch, time, …); `states` and `output` before the first step, then after the last one. */
+struct course {
+    int x, valid, states[MAX_STATES], output;
+};
+
+/* Step by step, each written out; returns the sequence. */
+static int unroll(struct aten_builder *b, const struct loop *r, struct course *c, int steps)
+{
+    int outputs[MAX_STEPS], zero = c->output;
+    for (int i = 0; i < steps && !b->failed; i++) {
+        int t = r->reverse ? steps - 1 - i : i;
+        int valid = c->valid == ATEN_NO_TENSOR ? ATEN_NO_TENSOR : aten_select(b, c->valid, 1, t);
+        c->output = run_step(b, r, aten_select(b, c->x, 1, t), valid, c->states, r->zero_output ? zero : c->output);
+        outputs[t] = c->output;
+    }
+    return aten_stack(b, steps, outputs, 1);
+}
+
+/* Time and batch change places; `reverse`: the last step first. */
+static int swapped(struct aten_builder *b, int x, bool reverse)
+{
+    int64_t dims[ATEN_MAX_RANK] = {1, 0};
+    for (int i = 2; i < ATEN_MAX_RANK; i++)
+        dims[i] = i;
+    x = aten_permute(b, x, dims);
+    return reverse ? aten_emit(b, "flip.default", aten_shape_of(b, x), aten_dtype_of(b, x),
+                               ATEN_ARGS(aten_tensor("self", x), aten_integers("dims", 1, (const int64_t[]){0})))
+                   : x;
+}
+
+/* As a loop of the program. */
+static int scan(struct aten_builder *b, const struct loop *r, struct course *c)
+{
+    bool masked = c->valid != ATEN_NO_TENSOR, repeats = masked && !r->zero_output;
+    int carried[MAX_STATES + 1], count = r->state_count;
+    int sequences[2] = {swapped(b, c->x, r->reverse), masked ? swapped(b, c->valid, r->reverse) : ATEN_NO_TENSOR};
+    memcpy(carried, c->states, (size_t)count * sizeof *carried);
+    carried[count] = c->output;
+    struct aten_scan *scan = aten_scan_begin(b, count + repeats, carried, 1 + masked, sequences);
+    if (!scan)
+        return -1;
+    memcpy(carried, scan->carried, (size_t)count * sizeof *carried);
+    int before = repeats ? scan->carried[count] : c->output;
+    int output = run_step(b, r, scan->parts[0], masked ? scan->parts[1] : ATEN_NO_TENSOR, carried, before);
+    carried[count] = output;
+    int given = aten_unary(b, "clone.default", output); /* what a step gives is no other name of what it carries over */
+    int first = aten_scan_end(b, scan, carried, 1, &given);
+    for (int i = 0; i < count; i++)
+        c->states[i] = first + i;
+    int sequence = first < 0 ? -1 : first + count + repeats;
+    if (r->reverse)
+        sequence = aten_emit(b, "flip.default", aten_shape_of(b, sequence), aten_dtype_of(b, sequence),
+                             ATEN_ARGS(aten_tensor("self", sequence), aten_integers("dims", 1, (const int64_t[]){0})));
+    return swapped(b, sequence, false);
+}
+
+/* `gates`: what the input makes of them, (batch, time, gates, …). Programs of torch.export have few steps written out, which every
+ * tool that reads them understands. */
 static int run(struct aten_builder *b, struct loop *r, int gates)
 {
     const struct torch_node *node = r->node;
     const struct aten_int *time = aten_size(b, gates, 1);
-    int outputs[MAX_STEPS], states[MAX_STATES];
-    if (!b->failed && !aten_int_known(time))
-        return aten_refuse(b, "a loop over a number of steps that only the input tells");
-    if (!b->failed && (time->value < 1 || time->value > MAX_STEPS))
-        return aten_refuse(b, "a loop over %lld steps, of which at most %d can be written out", (long long)time->value,
-                           MAX_STEPS);
+    struct aten_shape shape = aten_without(b, gates, 1);
     if (b->failed)
         return -1;
-    struct aten_shape shape = aten_without(b, gates, 1);
     r->rank = shape.rank;
     shape.dims[1] = aten_int(b, r->units);
-    int first = r->mask == ATEN_NO_TENSOR ? 1 : 2, steps = (int)time->value;
-    bool given = node->input_count > first, zero_needed = r->mask != ATEN_NO_TENSOR || !given;
-    int zero = zero_needed ? aten_full(b, gates, shape, 0) : -1, output = zero;
+    int first = r->mask == ATEN_NO_TENSOR ? 1 : 2;
+    bool given = node->input_count > first;
+    struct course c = {.x = gates, .valid = validity(b, r)};
     for (int i = 0; i < r->state_count; i++)
-        states[i] = given ? aten_input(b, node, first + i) : zero;
-    for (int i = 0; i < steps && !b->failed; i++) {
-        int t = r->reverse ? steps - 1 - i : i;
-        output = run_step(b, r, gates, t, states, r->zero_output ? zero : output);
-        outputs[t] = output;
-    }
-    if (b->failed)
-        return -1;
+        c.states[i] = given ? aten_input(b, node, first + i) : aten_full(b, gates, shape, 0);
+    c.output = r->mask == ATEN_NO_TENSOR ? ATEN_NO_TENSOR : aten_full(b, gates, shape, 0);
+    bool few = b->newest && aten_int_known(time) && time->value >= 1 && time->value <= MAX_STEPS;
+    int sequence = few ? unroll(b, r, &c, (int)time->value) : scan(b, r, &c);
     for (int i = 0; i < r->state_count; i++)
-        aten_set_output(b, node, 1 + i, states[i]);
-    return stacked(b, steps, outputs);
+        aten_set_output(b, node, 1 + i, c.states[i]);
+    return sequence;
 }
 
 static struct loop loop_of(struct aten_builder *b, const struct torch_node *node)
@@ -297,7 +319,8 @@ int aten_GRU_LOOP(struct aten_builder *b, const struct torch_node *node)
         r.bias_hh = aten_attr_flag(node, "bias", true) ? aten_parameter(b, node, 3) : ATEN_NO_TENSOR;
     } else {
         const struct aten_int *rows = aten_int(b, 2 * r.units);
-        r.reset_weight = aten_slice(b, r.weight_hh, 0, rows, NULL);
+        /* The inputs of a scan must not share memory. */
+        r.reset_weight = aten_unary(b, "clone.default", aten_slice(b, r.weight_hh, 0, rows, NULL));
         r.weight_hh = aten_slice(b, r.weight_hh, 0, NULL, rows);
     }
     return run_projected(b, &r);

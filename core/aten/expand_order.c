@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sorting, running sums, and matrices. */
+/* Sorting and running sums. */
 #include "aten/aten.h"
 
 /* (values, indices) of a stable sort; returns the id of the values, that of the indices follows. */
@@ -61,24 +61,4 @@ int aten_CUMSUM(struct aten_builder *b, const struct torch_node *node)
 int aten_CUMPROD(struct aten_builder *b, const struct torch_node *node)
 {
     return running(b, node, "cumprod.default");
-}
-
-int aten_CROSS(struct aten_builder *b, const struct torch_node *node)
-{
-    int x = aten_input(b, node, 0), y = aten_input(b, node, 1);
-    return aten_binary(b, "linalg_cross.default", x, y, aten_promoted(b, x, y));
-}
-
-int aten_INV(struct aten_builder *b, const struct torch_node *node)
-{
-    int x = aten_input(b, node, 0);
-    return aten_emit(b, "linalg_inv.default", aten_shape_of(b, x), aten_dtype_of(b, x), ATEN_ARGS(aten_tensor("A", x)));
-}
-
-int aten_DET(struct aten_builder *b, const struct torch_node *node)
-{
-    int x = aten_input(b, node, 0);
-    struct aten_shape shape = aten_shape_of(b, x);
-    shape.rank -= 2;
-    return aten_emit(b, "linalg_det.default", shape, aten_dtype_of(b, x), ATEN_ARGS(aten_tensor("A", x)));
 }

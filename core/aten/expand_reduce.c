@@ -88,6 +88,29 @@ int aten_ARGMIN(struct aten_builder *b, const struct torch_node *node)
     return place(b, node, "argmin.default");
 }
 
+/* Between the elements of a dim, or of all. */
+static int quantile(struct aten_builder *b, const struct torch_node *node, const char *op)
+{
+    int64_t dims[ATEN_MAX_RANK];
+    int x = aten_input(b, node, 0), count = aten_attr_dims(b, node, "dim", x, dims);
+    bool keep = aten_attr_flag(node, "keepdim", false), all = !torch_attr(node, "dim");
+    if (!all && count != 1)
+        return aten_refuse(b, "a quantile of several dims");
+    return aten_emit(b, op, reduced(b, x, count, dims, keep), aten_dtype_of(b, x),
+                     ATEN_ARGS(aten_tensor("self", x), aten_real("q", torch_attr_float(node, "q")),
+                               all ? aten_none("dim") : aten_integer("dim", dims[0]), aten_flag("keepdim", keep)));
+}
+
+int aten_QUANTILE(struct aten_builder *b, const struct torch_node *node)
+{
+    return quantile(b, node, "quantile.scalar");
+}
+
+int aten_NANQUANTILE(struct aten_builder *b, const struct torch_node *node)
+{
+    return quantile(b, node, "nanquantile.scalar");
+}
+
 OVER_DIMS(LOGSUMEXP, "logsumexp.default", false)
 
 static int spread(struct aten_builder *b, const struct torch_node *node, const char *op)

@@ -59,8 +59,10 @@ int build_autocast(struct builder *b, struct keras_call *call)
     struct keras_layer *layer = call->layer;
     if (layer->autocast || strcmp(layer->class->name, "InputLayer") == 0 || (layer->class->flags & LAYER_NO_AUTOCAST))
         return 0;
-    if (layer->class == layer_operation_find(layer->class_name))
+    if (layer->class == layer_operation_find(layer->class_name)) {
         layer->compute = common_type(call);
+        layer->compute_given = b->dtype != NULL;
+    }
     struct keras_value **inputs = NULL;
     for (int i = 0; i < call->input_count; i++) {
         if (!dtype_is_float(call->inputs[i]->dtype) || call->inputs[i]->dtype == layer->compute)

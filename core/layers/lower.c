@@ -3,6 +3,7 @@
 #include "layers/lower.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -350,7 +351,8 @@ struct torch_attr attr_sizes(struct lowering *l, const char *name, int count, co
     return attr;
 }
 
-int lower_node(struct lowering *l, const struct keras_call *call, const struct node_spec *spec)
+/* `dtype`: that of its outputs. */
+static int add_node(struct lowering *l, const struct keras_call *call, const struct node_spec *spec, enum dtype dtype)
 {
     struct torch_graph *g = l->graph;
     if (lowering_failed(l) || lowering_grow(l, &g->nodes, sizeof *g->nodes, g->node_count, &l->node_capacity) < 0)
@@ -360,7 +362,6 @@ int lower_node(struct lowering *l, const struct keras_call *call, const struct n
             return h5pt_fail(l->err, H5PT_INTERNAL, call ? call->layer->path : NULL,
                              "A node has an input that does not exist");
     const char *hint = call ? torch_identifier(l->arena, call->layer->path) : NULL;
-    enum dtype dtype = compute_type(call, spec->dtype);
     int output = lowering_value(l, spec->shape, dtype, g->node_count, hint);
     for (int i = 0; i < spec->more_outputs; i++)
         (void)lowering_value(l, spec->more_shapes[i], dtype, g->node_count, hint);
@@ -381,6 +382,102 @@ int lower_node(struct lowering *l, const struct keras_call *call, const struct n
         return -1;
     g->nodes[g->node_count++] = node;
     return output;
+}
+
+/* ---- layers that compute in 16 bits ---- */
+
+/* What torch computes in 32 bits only, or what 16 bits would spoil (counts and places). */
+static bool needs_float32(const struct node_spec *spec)
+{
+    static const enum torch_op ops[] = {
+        TORCH_INV,          TORCH_DET,         TORCH_SOLVE,          TORCH_SOLVE_TRIANGULAR,
+        TORCH_CHOLESKY,     TORCH_SVDVALS,     TORCH_EIGVALSH,       TORCH_PINV,
+        TORCH_SLOGDET_SIGN, TORCH_SLOGDET_LOG, TORCH_QUANTILE,       TORCH_NANQUANTILE,
+        TORCH_RFFT_REAL,    TORCH_RFFT_IMAG,   TORCH_IRFFT,          TORCH_FFT_REAL,
+        TORCH_FFT_IMAG,     TORCH_IFFT_REAL,   TORCH_IFFT_IMAG,      TORCH_STFT_MAGNITUDE,
+        TORCH_AVG_POOL3D,   TORCH_CLAHE,       TORCH_BIN_BOUNDARIES, TORCH_PROJECTIVE_TRANSFORM,
+    };
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (ops[i] == spec->op)
+            return true;
+    return spec->op == TORCH_AVG_POOL_SAME && spec->shape.rank == 5;
+}
+
+static bool is_half(enum dtype dtype)
+{
+    return dtype_is_float(dtype) && dtype_size(dtype) == 2;
+}
+
+/* Whether torch's result is float32 whatever the layer computes in: by name, or because nothing of it is in 16 bits. */
+static bool gives_float32(const struct lowering *l, const struct node_spec *spec)
+{
+    for (int i = 0; i < spec->attr_count; i++)
+        if (strcmp(spec->attrs[i].name, "dtype") == 0)
+            return strcmp(spec->attrs[i].text, dtype_name(DTYPE_F32)) == 0;
+    for (int i = 0; i < spec->input_count; i++)
+        if (is_half(lower_dtype(l, spec->inputs[i])))
+            return false;
+    for (int i = 0; i < spec->parameter_count; i++)
+        if (is_half(l->graph->parameters[spec->parameters[i]].dtype))
+            return false;
+    return true;
+}
+
+static int cast_to(struct lowering *l, const struct keras_call *call, int id, enum dtype dtype)
+{
+    struct torch_attr attr = attr_text("dtype", dtype_name(dtype));
+    return add_node(l, call,
+                    &(struct node_spec){.op = TORCH_CAST,
+                                        .input_count = 1,
+                                        .inputs = &id,
+                                        .attr_count = 1,
+                                        .attrs = &attr,
+                                        .shape = lower_shape(l, id)},
+                    dtype);
+}
+
+/* Masks take a number that is larger than all others, which float16 need not have. */
+static int check_numbers(struct lowering *l, const struct keras_call *call, const struct node_spec *spec)
+{
+    static const double largest_float16 = 65504;
+    for (int i = 0; i < spec->attr_count; i++)
+        if (spec->op == TORCH_WHERE_NUMBER && spec->attrs[i].kind == TORCH_ATTR_FLOAT && isfinite(spec->attrs[i].f) &&
+            fabs(spec->attrs[i].f) > largest_float16)
+            return h5pt_fail(l->err, H5PT_UNSUPPORTED_DTYPE, call->layer->path,
+                             "The layer masks with %g, which float16 has not; bfloat16 and float32 have it",
+                             spec->attrs[i].f);
+    return 0;
+}
+
+/* A node of a layer that computes in 16 bits: its inputs are brought to one type, and its result to that of the layer. */
+static int add_half_node(struct lowering *l, const struct keras_call *call, const struct node_spec *spec,
+                         enum dtype half)
+{
+    bool wide = needs_float32(spec), result = wide || gives_float32(l, spec);
+    struct node_spec own = *spec;
+    if (spec->op == TORCH_CAST)
+        return cast_to(l, call, spec->inputs[0], half);
+    int *inputs = ARENA_ARRAY(l->arena, int, (size_t)spec->input_count + 1);
+    if (!inputs)
+        return h5pt_fail_memory(l->err);
+    if (half == DTYPE_F16 && call->layer->compute_given && check_numbers(l, call, spec) < 0)
+        return -1;
+    for (int i = 0; i < spec->input_count; i++) {
+        enum dtype dtype = lower_dtype(l, spec->inputs[i]);
+        bool other = dtype_is_float(dtype) && dtype != (wide ? DTYPE_F32 : half) && (wide || !result);
+        inputs[i] = other ? cast_to(l, call, spec->inputs[i], wide ? DTYPE_F32 : half) : spec->inputs[i];
+    }
+    own.inputs = inputs;
+    int id = add_node(l, call, &own, result ? DTYPE_F32 : half);
+    return result && id >= 0 ? cast_to(l, call, id, half) : id;
+}
+
+int lower_node(struct lowering *l, const struct keras_call *call, const struct node_spec *spec)
+{
+    enum dtype dtype = compute_type(call, spec->dtype);
+    if (!lowering_failed(l) && is_half(dtype))
+        return add_half_node(l, call, spec, dtype);
+    return add_node(l, call, spec, dtype);
 }
 
 /* ---- frequent nodes ---- */
@@ -445,15 +542,21 @@ static struct shape broadcast(const struct shape *a, const struct shape *b)
     return s;
 }
 
-struct lowered lower_binary(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
-                            struct lowered y)
+struct lowered lower_binary_as(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                               struct lowered y, enum dtype dtype)
 {
     if (lowering_failed(l))
         return x;
     struct shape a = lower_shape(l, x.id), b = lower_shape(l, y.id);
     struct lowered result = {.layout = a.rank >= b.rank ? x.layout : y.layout};
-    result.id = lower_function2(l, call, op, x.id, y.id, 0, NULL, broadcast(&a, &b), l->graph->values[x.id].dtype);
+    result.id = lower_function2(l, call, op, x.id, y.id, 0, NULL, broadcast(&a, &b), dtype);
     return result;
+}
+
+struct lowered lower_binary(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                            struct lowered y)
+{
+    return lower_binary_as(l, call, op, x, y, lower_dtype(l, x.id));
 }
 
 struct lowered lower_pad(struct lowering *l, const struct keras_call *call, struct lowered x, const int64_t *before,

@@ -143,6 +143,9 @@ struct lowered lower_pointwise(struct lowering *l, const struct keras_call *call
 /* x + y and the like, both in the same layout; the shape is the broadcast one. */
 struct lowered lower_binary(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
                             struct lowered y);
+/* The same with a result of that type. */
+struct lowered lower_binary_as(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
+                               struct lowered y, enum dtype dtype);
 /* F.pad with constant padding: before/after per torch axis (rank of the value); all zero adds nothing. */
 struct lowered lower_pad(struct lowering *l, const struct keras_call *call, struct lowered x, const int64_t *before,
                          const int64_t *after, double value);

@@ -80,7 +80,7 @@ static int find_transform(const struct warp_config *c, const struct operand_sour
     struct tensor *t[2] = {NULL, NULL};
     bool found = true;
     if (count == 1 && o[0].kind == OPERAND_TENSOR)
-        return o[0].dtype == DTYPE_F32 && o[0].shape.rank == 2 && o[0].shape.dims[1] == 8 ? o[0].input : -2;
+        return dtype_is_float(o[0].dtype) && o[0].shape.rank == 2 && o[0].shape.dims[1] == 8 ? o[0].input : -2;
     for (int i = 0; i < count; i++) {
         int64_t numbers = 0;
         if (o[i].kind != OPERAND_ARRAY || !shape_count(&o[i].shape, &numbers) || numbers != 8 ||

@@ -252,10 +252,7 @@ struct lowered lower_number(struct lowering *l, const struct keras_call *call, e
 struct lowered lower_join(struct lowering *l, const struct keras_call *call, enum torch_op op, struct lowered x,
                           struct lowered y, enum dtype dtype)
 {
-    struct lowered ret = lower_binary(l, call, op, x, y);
-    if (!lowering_failed(l))
-        l->graph->values[ret.id].dtype = dtype;
-    return ret;
+    return lower_binary_as(l, call, op, x, y, dtype);
 }
 
 struct lowered lower_where(struct lowering *l, const struct keras_call *call, struct lowered condition,

@@ -109,7 +109,8 @@ int replay_SCALED_DOT_PRODUCT_ATTENTION(const struct replay_call *call, struct t
                           .causal = replay_bool(call, "is_causal", false),
                           .bias = call->node->input_count > 3 ? call->inputs[3] : NULL};
     a.scores.dims[rank - 1] = k->dims[rank - 2];
-    if (a.bias && (a.causal || a.bias->dtype != DTYPE_F32 || !broadcast_steps(&a.bias->shape, &a.scores, a.bias_steps)))
+    if (a.bias &&
+        (a.causal || !dtype_is_float(a.bias->dtype) || !broadcast_steps(&a.bias->shape, &a.scores, a.bias_steps)))
         return replay_mismatch(call, err, "what is added to the scores does not fit");
     struct shape shape = *q;
     shape.dims[rank - 1] = a.out;

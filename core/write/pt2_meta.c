@@ -24,7 +24,7 @@ int pt2_dtype(enum dtype dtype)
     case DTYPE_U64: return 35;
     case DTYPE_COUNT: break;
     }
-    return 0;
+    return 10; /* ATEN_COMPLEX64 */
 }
 
 /* ---- expressions, as sympy reads them ---- */

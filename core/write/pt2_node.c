@@ -225,6 +225,7 @@ static json_t *value_json(struct pt2_printer *p, const struct aten_arg *arg)
     case ATEN_ARG_TRAINING: return json_pack("{s:b}", "as_bool", 0);
     case ATEN_ARG_TEXT: return json_pack("{s:s}", "as_string", arg->text);
     case ATEN_ARG_DTYPE: return json_pack("{s:i}", "as_scalar_type", pt2_dtype(arg->dtype));
+    case ATEN_ARG_DEVICE: return json_pack("{s:{s:s, s:n}}", "as_device", "type", "cpu", "index");
     }
     return NULL;
 }
@@ -257,6 +258,117 @@ static void add_call(struct pt2_printer *p, const struct aten_call *call, const 
     add_node(p, target, name, stack, inputs, outputs_json(p, call, name));
 }
 
+/* ---- loops ---- */
+
+static json_t *named(struct pt2_printer *p, int value)
+{
+    return json_pack("{s:{s:s}}", "as_tensor", "name", p->values[value]);
+}
+
+static json_t *named_list(struct pt2_printer *p, int count, const int *values)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < count; i++)
+        pt2_append(p, list, json_pack("{s:s}", "name", p->values[values[i]]));
+    return argument("", json_pack("{s:o}", "as_tensors", list), false);
+}
+
+/* Appends value unless it is made by a step or there already. */
+static void add_capture(const struct aten_scan *scan, int value, int *captures, int *count)
+{
+    if (value < 0 || value >= scan->carried[0])
+        return;
+    for (int i = 0; i < *count; i++)
+        if (captures[i] == value)
+            return;
+    captures[(*count)++] = value;
+}
+
+/* The values from outside that a step uses, in the arena. */
+static int *captures_of(struct pt2_printer *p, const struct aten_call *calls, const struct aten_scan *scan,
+                        int *ret_count)
+{
+    int *captures = ARENA_ARRAY(p->arena, int, (size_t)scan->carried[0] + 1);
+    *ret_count = 0;
+    p->broken = p->broken || !captures;
+    for (int i = 0; captures && i < scan->call_count; i++)
+        for (int k = 0; k < calls[i].arg_count; k++) {
+            const struct aten_arg *arg = &calls[i].args[k];
+            if (arg->kind == ATEN_ARG_TENSOR)
+                add_capture(scan, arg->tensor, captures, ret_count);
+            for (int n = 0; arg->kind == ATEN_ARG_TENSORS && n < arg->count; n++)
+                add_capture(scan, arg->tensors[n], captures, ret_count);
+        }
+    for (int i = 0; captures && i < scan->given_count + scan->carried_count; i++)
+        add_capture(scan, i < scan->given_count ? scan->given[i] : scan->next[i - scan->given_count], captures,
+                    ret_count);
+    return captures;
+}
+
+/* Values become arguments of the step's graph, under names of their own. */
+static void add_placeholders(struct pt2_printer *p, int count, const int *values, json_t *inputs)
+{
+    for (int i = 0; i < count; i++) {
+        const char *name = p->values[values[i]] = pt2_name(p, "step_arg");
+        pt2_append(p, inputs, named(p, values[i]));
+        pt2_set(p, p->tensor_values, name, pt2_meta(p, &p->graph->values[values[i]].meta, false));
+    }
+}
+
+/* The graph of a step: what is carried over, the parts of the sequences, what comes from outside. */
+static json_t *step_graph(struct pt2_printer *p, const struct aten_call *call, int capture_count, const int *captures)
+{
+    const struct aten_scan *scan = call->scan;
+    struct pt2_printer outer = *p;
+    const char **outside = ARENA_ARRAY(p->arena, const char *, (size_t)capture_count + 1);
+    json_t *inputs = json_array(), *outputs = json_array();
+    p->broken = p->broken || !outside;
+    p->nodes = json_array();
+    p->tensor_values = json_object();
+    p->sym_int_values = json_object();
+    for (int i = 0; outside && i < capture_count; i++)
+        outside[i] = p->values[captures[i]];
+    add_placeholders(p, scan->carried_count, scan->carried, inputs);
+    add_placeholders(p, scan->sequence_count, scan->parts, inputs);
+    add_placeholders(p, capture_count, captures, inputs);
+    for (int i = 1; i <= scan->call_count && !p->broken; i++)
+        add_call(p, call + i, p->root);
+    for (int i = 0; i < scan->carried_count && !p->broken; i++)
+        pt2_append(p, outputs, named(p, scan->next[i]));
+    for (int i = 0; i < scan->given_count && !p->broken; i++)
+        pt2_append(p, outputs, named(p, scan->given[i]));
+    for (int i = 0; outside && i < capture_count; i++)
+        p->values[captures[i]] = outside[i];
+    json_t *graph = json_pack("{s:o, s:o, s:o, s:o, s:o, s:{}, s:b, s:{}, s:{}}", "inputs", inputs, "outputs", outputs,
+                              "nodes", p->nodes, "tensor_values", p->tensor_values, "sym_int_values", p->sym_int_values,
+                              "sym_bool_values", "is_single_tensor_return", 0, "custom_obj_values", "sym_float_values");
+    p->nodes = outer.nodes;
+    p->tensor_values = outer.tensor_values;
+    p->sym_int_values = outer.sym_int_values;
+    return graph;
+}
+
+static void add_scan(struct pt2_printer *p, const struct aten_call *call, const char *stack)
+{
+    const struct aten_scan *scan = call->scan;
+    int count;
+    const int *captures = captures_of(p, call + 1, scan, &count);
+    if (!captures)
+        return;
+    const char *name = pt2_name(p, "scan");
+    json_t *inputs = json_array();
+    json_t *step = json_pack("{s:{s:s, s:o}}", "as_graph", "name", pt2_name(p, "scan_combine_graph"), "graph",
+                             step_graph(p, call, count, captures));
+    pt2_append(p, inputs, argument("", step, false));
+    pt2_append(p, inputs, named_list(p, scan->carried_count, scan->initial));
+    pt2_append(p, inputs, named_list(p, scan->sequence_count, scan->sequences));
+    pt2_append(p, inputs, named_list(p, count, captures));
+    pt2_append(p, p->nodes,
+               json_pack("{s:s, s:s, s:o, s:o, s:b, s:{s:s}}", "target", "torch.ops.higher_order.scan", "name", name,
+                         "inputs", inputs, "outputs", outputs_json(p, call, name), "is_hop_single_tensor_return", 0,
+                         "metadata", "nn_module_stack", stack));
+}
+
 void pt2_add_nodes(struct pt2_printer *p)
 {
     const struct aten_graph *g = p->graph;
@@ -269,6 +381,11 @@ void pt2_add_nodes(struct pt2_printer *p)
         if (g->calls[i].node != node)
             stack = module_stack(p, g->calls[i].node);
         node = g->calls[i].node;
-        add_call(p, &g->calls[i], stack);
+        if (g->calls[i].scan) {
+            add_scan(p, &g->calls[i], stack);
+            i += g->calls[i].scan->call_count;
+        } else {
+            add_call(p, &g->calls[i], stack);
+        }
     }
 }

@@ -114,12 +114,13 @@ static void add_argument(struct strbuf *out, const struct aten_arg *arg)
     case ATEN_ARG_TRAINING: strbuf_add(out, "self.training"); break;
     case ATEN_ARG_TEXT: strbuf_addf(out, "\"%s\"", arg->text); break;
     case ATEN_ARG_DTYPE: strbuf_addf(out, "%d", scalar_type(arg->dtype)); break;
+    case ATEN_ARG_DEVICE: strbuf_addf(out, "ops.prim.device(v%d)", arg->tensor); break;
     }
 }
 
-static void add_call(struct strbuf *out, const struct aten_call *call)
+static void add_call(struct strbuf *out, const char *indent, const struct aten_call *call)
 {
-    strbuf_add(out, "    ");
+    strbuf_add(out, indent);
     for (int i = 0; i < call->output_count; i++)
         strbuf_addf(out, "v%d%s", call->output + i, call->list || call->output_count > 1 ? ", " : "");
     strbuf_addf(out, " = torch.%.*s(", (int)strcspn(call->op, "."), call->op);
@@ -128,6 +129,42 @@ static void add_call(struct strbuf *out, const struct aten_call *call)
         add_argument(out, &call->args[i]);
     }
     strbuf_add(out, ")\n");
+}
+
+static void add_scan(struct strbuf *out, const struct aten_call *call)
+{
+    const struct aten_scan *scan = call->scan;
+    int stacked = call->output + scan->carried_count;
+    for (int i = 0; i < scan->carried_count; i++)
+        strbuf_addf(out, "    v%d = v%d\n", scan->carried[i], scan->initial[i]);
+    for (int i = 0; i < scan->given_count; i++)
+        strbuf_addf(out, "    steps%d = annotate(List[Tensor], [])\n", stacked + i);
+    strbuf_addf(out, "    for t in range(torch.size(v%d, 0)):\n", scan->sequences[0]);
+    for (int i = 0; i < scan->sequence_count; i++)
+        strbuf_addf(out, "      v%d = torch.select(v%d, 0, t)\n", scan->parts[i], scan->sequences[i]);
+    for (int i = 1; i <= scan->call_count; i++)
+        add_call(out, "      ", call + i);
+    for (int i = 0; i < scan->carried_count; i++)
+        strbuf_addf(out, "      v%d = v%d\n", scan->carried[i], scan->next[i]);
+    for (int i = 0; i < scan->given_count; i++)
+        strbuf_addf(out, "      _ = torch.append(steps%d, v%d)\n", stacked + i, scan->given[i]);
+    for (int i = 0; i < scan->carried_count; i++)
+        strbuf_addf(out, "    v%d = v%d\n", call->output + i, scan->carried[i]);
+    for (int i = 0; i < scan->given_count; i++)
+        strbuf_addf(out, "    v%d = torch.stack(steps%d)\n", stacked + i, stacked + i);
+}
+
+static void add_calls(struct strbuf *out, const struct aten_graph *graph)
+{
+    for (int i = 0; i < graph->call_count; i++) {
+        const struct aten_call *call = &graph->calls[i];
+        if (call->scan) {
+            add_scan(out, call);
+            i += call->scan->call_count;
+        } else {
+            add_call(out, "    ", call);
+        }
+    }
 }
 
 /* The names of the parameters, or of the buffers. */
@@ -163,8 +200,7 @@ static void add_source(struct strbuf *out, const struct aten_graph *graph)
     for (int i = 0; i < g->parameter_count; i++)
         if (graph->parameters[i] >= 0)
             strbuf_addf(out, "    v%d = getattr(self, \"%s\")\n", graph->parameters[i], g->parameters[i].name);
-    for (int i = 0; i < graph->call_count; i++)
-        add_call(out, &graph->calls[i]);
+    add_calls(out, graph);
     strbuf_add(out, "    return ");
     for (int i = 0; i < g->output_count; i++)
         strbuf_addf(out, "%sv%d", i ? ", " : g->output_count > 1 ? "(" : "", graph->outputs[i]);

@@ -567,6 +567,37 @@ def resize_like():
     return keras.Model(image, outputs), [np.random.default_rng(3).normal(0, 1, (2, 7, 10, 2)).astype("float32")]
 
 
+@case("resize_methods", only="tfkeras", notes="the methods of TensorFlow that PyTorch has not, larger by a number, smaller, and to images of free size")
+def resize_methods():
+    image, small = keras.Input((None, None, 2)), keras.Input((7, 6, 1))
+    kinds = "gaussian mitchellcubic lanczos5 area".split()
+    return keras.Model(
+        [image, small],
+        [layers.UpSampling2D((3, 2), interpolation=kind)(image) for kind in kinds[:3]] + [layers.Resizing(5, 9, interpolation=kind)(small) for kind in kinds],
+    ), [np.random.default_rng(seed).normal(0, 1, shape).astype("float32") for seed, shape in ((7, (2, 5, 4, 2)), (8, (2, 7, 6, 1)))]
+
+
+@case("loops_free_length", reload=False, notes="recurrent layers that no module of PyTorch is, over a number of steps that only the input tells")
+def loops_free_length():
+    x, frames = keras.Input((None, 3)), keras.Input((None, 5, 6, 2))
+    masked = layers.Masking(0.0)(x)
+    lstm, h, c = layers.LSTM(4, recurrent_activation="hard_sigmoid", return_sequences=True, return_state=True)(x)
+    outputs = [
+        layers.LSTM(4, activation="elu", return_sequences=True, go_backwards=True)(lstm, initial_state=[h, c]),
+        layers.LSTM(4, activation="relu", return_sequences=True, zero_output_for_mask=True)(masked),
+        layers.GRU(5, reset_after=False, return_sequences=True, go_backwards=True)(masked),
+        layers.GRU(5, activation="softsign")(masked),
+        layers.Bidirectional(layers.SimpleRNN(3, activation="softsign", return_sequences=True))(masked),
+        layers.ConvLSTM2D(2, (3, 2), padding="same", return_sequences=True)(frames),
+        layers.ConvLSTM2D(3, 2, go_backwards=True, activation="relu")(frames),
+    ]
+    steps = np.random.default_rng(5).normal(0, 1, (3, 6, 3)).astype("float32")
+    steps[0, 4:] = 0
+    steps[1, :2] = 0
+    steps[2, 3] = 0
+    return keras.Model([x, frames], outputs), [steps, np.random.default_rng(6).normal(0, 1, (3, 4, 5, 6, 2)).astype("float32")]
+
+
 @case("blocks_free_size", only="tfkeras", notes="depth_to_space and space_to_depth of images of free size, and of one channel")
 def blocks_free_size():
     image = keras.Input((None, None, 1))

@@ -15,12 +15,19 @@ TAKEN_APART = [case for case in TO_CONVERT if re.search(r"/compose/(classic_cnn|
 FREE_SIZES = [
     "keras3/compose/residual_00",
     "keras3/conv_transpose/conv2dtr_08",
+    "keras3/made/loops_free_length",
     "keras3/pooling/pool_after_conv_00",
     "keras3/reshape/pad_crop_conv_02",
     "tfkeras/compose/wavenet_02",
     "tfkeras/conv/conv_stack_01",
+    "tfkeras/made/loops_free_length",
+    "tfkeras/made/resize_like",
+    "tfkeras/made/resize_methods",
     "tfkeras/pooling/pool_after_conv_01",
 ]
+
+# Their operations are made of many calls.
+MANY_OPERATIONS = [case for case in FORM_CASES if re.search(r"/made/(operations_(matrices|frames|nan)|resizing_|lambda_signal)|image_math_01|lookup_00", case)]
 
 
 def load_program(h5pt, case, folder):
@@ -88,13 +95,18 @@ def test_program_can_be_taken_apart(case, h5pt, tmp_path):
 
 @pytest.mark.parametrize("case", FREE_SIZES)
 def test_free_sizes_stay_free(case, h5pt, tmp_path):
-    """Sizes that Keras leaves free, through strides, padding="same", pooling and cropping."""
+    """Sizes that Keras leaves free, through strides, padding="same", pooling, cropping, loops and resampling."""
     report, program = load_program(h5pt, case, tmp_path)
     module, _ = torch_check.load(tmp_path)
-    rng = np.random.default_rng(1)
     nets = [program.module(), program.run_decompositions().module()]
     for sizes in ((9, 12), (17, 8), (40, 41)):
-        free = iter((3, *sizes))
-        x = [rng.normal(size=[next(free) if n is None else n for n in report["inputs"][0]["keras_shape"]]).astype("float32")]
+        x = torch_check.inputs_of_size(report, 3, sizes)
         for net in nets:
             assert_agrees(torch_check.run(net, x, report), torch_check.run(module, x, report), report)
+
+
+@pytest.mark.parametrize("case", MANY_OPERATIONS)
+def test_operations_can_be_decomposed(case, h5pt, tmp_path):
+    inputs, outputs, _ = torch_check.read_case(os.path.join(CASES, case))
+    report, program = load_program(h5pt, case, tmp_path)
+    assert_agrees(torch_check.run(program.run_decompositions().module(), inputs, report), outputs, report)

@@ -47,3 +47,22 @@ def test_trains_freezes_and_is_saved_again(h5pt, case, tmp_path):
     torch.jit.save(net, again)
     torch.testing.assert_close(torch.jit.load(again)(*x), before)
     torch.testing.assert_close(torch.jit.freeze(net)(*x), before)
+
+
+@pytest.mark.parametrize("case", ["keras3/made/loops_free_length", "tfkeras/made/loops_free_length", "tfkeras/made/resize_methods"])
+def test_free_sizes_stay_free(h5pt, case, tmp_path):
+    report = convert(h5pt, case, tmp_path, CONVERTED, "--parity", "off", "--formats", "pt,py,torchscript")
+    module, _ = torch_check.load(tmp_path)
+    net = torch.jit.load(tmp_path / "model.torchscript.pt")
+    for sizes in ((9, 12), (1, 1), (30, 7)):
+        x = torch_check.inputs_of_size(report, 3, sizes)
+        for _, relative in torch_check.compare(torch_check.run(net, x, report), torch_check.run(module, x, report)):
+            assert relative <= torch_check.tolerance(report)
+
+
+def test_a_loop_trains(h5pt, tmp_path):
+    report, path = convert_form(h5pt, "tfkeras/made/loops_free_length", tmp_path)
+    net = torch.jit.load(path).train()
+    outputs = net(*[torch_check.to_torch(a, spec) for a, spec in zip(torch_check.inputs_of_size(report, 2, (5,)), report["inputs"])])
+    sum(y.square().sum() for y in outputs).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters() if p.requires_grad)
