@@ -283,28 +283,23 @@ static int left_out(struct conversion *c, const char *name, const struct h5pt_er
 
 /* A form that is made of the finished model.pt. */
 static int write_form(struct conversion *c, enum convert_format_index form,
-                      int (*write_to)(const struct torch_graph *, struct state_dict *, int, struct artifact *,
+                      int (*write_to)(const struct torch_graph *, const struct archive *, int, struct artifact *,
                                       struct h5pt_error *))
 {
     const char *name = convert_format_file(form);
     struct h5pt_error why = H5PT_ERROR_INIT;
-    struct state_dict *weights = NULL;
     struct artifact artifact;
-    int fd = -1, status = -1;
+    int status = 0;
     if (!(c->request->formats & 1u << form))
         return 0;
-    if ((fd = create(c, name)) < 0 || state_dict_open(c->state_dict, &weights, c->err) < 0)
-        goto out;
-    if (write_to(&c->graph, weights, fd, &artifact, &why) < 0) {
+    int fd = create(c, name);
+    if (fd < 0)
+        return -1;
+    if (write_to(&c->graph, c->archive, fd, &artifact, &why) < 0)
         status = left_out(c, name, &why);
-    } else {
+    else
         *add_artifact(c, name, artifact.how_to_load) = artifact;
-        status = 0;
-    }
-out:
-    state_dict_close(weights);
-    if (fd >= 0)
-        (void)close(fd);
+    (void)close(fd);
     return status;
 }
 
