@@ -352,6 +352,38 @@ static const char *hashed_input(void *context)
     return started && !h->failed ? h->sha256 : NULL;
 }
 
+enum { MAX_PARTS = 8 };
+
+struct part {
+    void (*job)(void *part);
+    void *argument;
+    bool started;
+    pthread_t thread;
+};
+
+static void *do_part(void *context)
+{
+    const struct part *part = context;
+    part->job(part->argument);
+    return NULL;
+}
+
+/* A thread for each part but the last, which is done here, as are those for which there is no thread. */
+static void spread(void (*job)(void *part), void *parts, size_t size, int count)
+{
+    struct part list[MAX_PARTS];
+    for (int i = 0; i < count; i++) {
+        struct part here, *part = i < MAX_PARTS && i < count - 1 ? &list[i] : &here;
+        *part = (struct part){.job = job, .argument = (char *)parts + (size_t)i * size};
+        part->started = part != &here && pthread_create(&part->thread, NULL, do_part, part) == 0;
+        if (!part->started)
+            (void)do_part(part);
+    }
+    for (int i = 0; i < count - 1 && i < MAX_PARTS; i++)
+        if (list[i].started)
+            (void)pthread_join(list[i].thread, NULL);
+}
+
 static int run(void *context)
 {
     struct arguments *a = context;
@@ -371,6 +403,7 @@ static int run(void *context)
         hashing.started = pthread_create(&hashing.thread, NULL, hash_input, &hashing) == 0;
         a->request.sha256 = hashed_input;
         a->request.context = &hashing;
+        a->request.spread = spread;
         if (convert_run(&a->request, &result, &err) == 0)
             code = exit_code(result.verdict);
         finish_hashing(&hashing);

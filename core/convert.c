@@ -282,29 +282,59 @@ static int left_out(struct conversion *c, const char *name, const struct h5pt_er
 }
 
 /* A form that is made of the finished model.pt. */
-static int write_form(struct conversion *c, enum convert_format_index form,
-                      int (*write_to)(const struct torch_graph *, struct state_dict *, int, struct artifact *,
-                                      struct h5pt_error *))
-{
-    const char *name = convert_format_file(form);
-    struct h5pt_error why = H5PT_ERROR_INIT;
-    struct state_dict *weights = NULL;
+struct form {
+    enum convert_format_index index;
+    int (*write)(const struct torch_graph *, const struct archive *, int, struct artifact *, struct h5pt_error *);
+    const struct conversion *conversion;
+    int fd, status;
     struct artifact artifact;
-    int fd = -1, status = -1;
-    if (!(c->request->formats & 1u << form))
-        return 0;
-    if ((fd = create(c, name)) < 0 || state_dict_open(c->state_dict, &weights, c->err) < 0)
-        goto out;
-    if (write_to(&c->graph, weights, fd, &artifact, &why) < 0) {
-        status = left_out(c, name, &why);
-    } else {
-        *add_artifact(c, name, artifact.how_to_load) = artifact;
-        status = 0;
+    struct h5pt_error error;
+};
+
+/* Runs beside the others: only the form is written to. */
+static void make_form(void *part)
+{
+    struct form *form = part;
+    const struct conversion *c = form->conversion;
+    form->status = form->write(&c->graph, c->archive, form->fd, &form->artifact, &form->error);
+}
+
+static int take_form(struct conversion *c, const struct form *form)
+{
+    const char *name = convert_format_file(form->index);
+    if (form->status < 0)
+        return left_out(c, name, &form->error);
+    *add_artifact(c, name, form->artifact.how_to_load) = form->artifact;
+    return 0;
+}
+
+static int write_forms(struct conversion *c)
+{
+    struct form forms[] = {
+        {.index = CONVERT_INDEX_PT2, .write = pt2_write},
+        {.index = CONVERT_INDEX_TORCHSCRIPT, .write = torchscript_write},
+        {.index = CONVERT_INDEX_SAFETENSORS, .write = safetensors_write},
+    };
+    int count = 0, status = 0;
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0] && status == 0; i++) {
+        if (!(c->request->formats & 1u << forms[i].index))
+            continue;
+        struct form *form = &forms[count++];
+        *form = forms[i];
+        form->conversion = c;
+        form->fd = create(c, convert_format_file(form->index));
+        status = form->fd < 0 ? -1 : 0;
     }
-out:
-    state_dict_close(weights);
-    if (fd >= 0)
-        (void)close(fd);
+    if (status == 0 && c->request->spread)
+        c->request->spread(make_form, forms, sizeof forms[0], count);
+    for (int i = 0; i < count; i++) {
+        if (status == 0 && !c->request->spread)
+            make_form(&forms[i]);
+        if (status == 0)
+            status = take_form(c, &forms[i]);
+        if (forms[i].fd >= 0)
+            (void)close(forms[i].fd);
+    }
     return status;
 }
 
@@ -321,13 +351,7 @@ static int write_artifacts(struct conversion *c)
         return -1;
     if (c->request->weights_only)
         return 0;
-    if (write_python(c) < 0)
-        return -1;
-    return write_form(c, CONVERT_INDEX_PT2, pt2_write) < 0 ||
-                   write_form(c, CONVERT_INDEX_TORCHSCRIPT, torchscript_write) < 0 ||
-                   write_form(c, CONVERT_INDEX_SAFETENSORS, safetensors_write) < 0
-               ? -1
-               : 0;
+    return write_python(c) < 0 ? -1 : write_forms(c);
 }
 
 static int draw_picture(struct conversion *c)

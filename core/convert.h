@@ -73,6 +73,9 @@ struct convert_request {
      * report is made. NULL pointer or NULL result: it is computed then. The text must live until convert_run returns. */
     const char *(*sha256)(void *context);
     void *context;
+    /* Calls job() with each of `count` parts of `size` bytes, on as many threads as the caller likes, and returns when all have
+     * returned. NULL: they are done one after another. */
+    void (*spread)(void (*job)(void *part), void *parts, size_t size, int count);
 };
 
 struct convert_result {

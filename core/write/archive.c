@@ -120,7 +120,27 @@ static struct zip_record *open_record(struct archive *archive, const char *name,
         return NULL;
     entry->header = archive->out.size;
     entry->size = size;
-    return begin(archive, entry, err) < 0 ? NULL : entry;
+    if (begin(archive, entry, err) < 0)
+        return NULL;
+    entry->payload = archive->out.size;
+    return entry;
+}
+
+struct archive_payload archive_payload(const struct archive *archive, size_t index)
+{
+    const struct zip_record *entry = &archive->entries[index];
+    return (struct archive_payload){
+        .fd = archive->out.fd, .offset = entry->payload, .size = entry->size, .crc = entry->crc};
+}
+
+int archive_add_copy(struct archive *archive, const char *name, const struct archive_payload *payload,
+                     struct h5pt_error *err)
+{
+    struct zip_record *entry = open_record(archive, name, payload->size, err);
+    if (!entry || output_copy(&archive->out, payload->fd, payload->offset, payload->size, err) < 0)
+        return -1;
+    entry->crc = payload->crc;
+    return end(archive, entry, err);
 }
 
 static int add_piece(struct archive *archive, struct zip_record *entry, const void *bytes, size_t size,

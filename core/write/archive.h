@@ -42,6 +42,21 @@ int archive_add_bytes(struct archive *archive, const char *name, const void *byt
 int archive_add_stream(struct archive *archive, const char *name, uint64_t size, archive_read_fn *read, void *context,
                        struct h5pt_error *err);
 
+/* Where the payload of a record lies in a file. */
+struct archive_payload {
+    int fd; /* borrowed */
+    uint64_t offset, size;
+    uint32_t crc;
+};
+
+/* That of the index-th record that was written; the archive is finished. */
+struct archive_payload archive_payload(const struct archive *archive, size_t index);
+
+/* Writes a record with the payload of one of another archive. Its CRC is taken over: if the bytes have changed since they were
+ * written there, whoever reads the record is told. Errors: as of archive_add_bytes. */
+int archive_add_copy(struct archive *archive, const char *name, const struct archive_payload *payload,
+                     struct h5pt_error *err);
+
 /* Completes the file, and tells its size and SHA-256. The caller syncs it. Errors: DISK_FULL, IO, OUT_OF_MEMORY. */
 int archive_finish(struct archive *archive, uint64_t *ret_bytes, char ret_sha256[DIGEST_TEXT_SIZE],
                    struct h5pt_error *err);

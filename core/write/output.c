@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 enum {
-    BUFFER = 1 << 20,          /* small records gather here; larger pieces are written as they are */
+    BUFFER = 1 << 18, /* small records gather here, and copies pass through; a cache of the processor holds it */
     WRITEBACK_STEP = 16 << 20, /* so often the kernel is told to start writing */
 };
 
@@ -55,17 +55,51 @@ static int flush(struct output *out, struct h5pt_error *err)
 
 int output_write(struct output *out, const void *bytes, size_t size, struct h5pt_error *err)
 {
-    digest_add(out->digest, bytes, size);
-    if (size > BUFFER - out->used && flush(out, err) < 0)
-        return -1;
-    if (size > BUFFER) {
-        if (write_through(out, bytes, size, out->size, err) < 0)
+    const unsigned char *next = bytes;
+    for (size_t step; size > 0; size -= step, next += step) {
+        step = size < BUFFER ? size : BUFFER;
+        digest_add(out->digest, next, step);
+        if (step > BUFFER - out->used && flush(out, err) < 0)
             return -1;
-    } else if (size) {
-        memcpy(out->buffer + out->used, bytes, size);
-        out->used += size;
+        if (step == BUFFER) {
+            if (write_through(out, next, step, out->size, err) < 0)
+                return -1;
+        } else {
+            memcpy(out->buffer + out->used, next, step);
+            out->used += step;
+        }
+        out->size += step;
     }
-    out->size += size;
+    return 0;
+}
+
+/* Reads what there is room for into the buffer. */
+static int fill(struct output *out, int fd, uint64_t offset, uint64_t left, struct h5pt_error *err)
+{
+    size_t room = BUFFER - out->used, want = left < room ? (size_t)left : room;
+    ssize_t n;
+    do
+        n = pread(fd, out->buffer + out->used, want, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return h5pt_fail_errno(err, H5PT_IO, NULL, "A file that was written cannot be read back");
+    if (n == 0)
+        return h5pt_fail(err, H5PT_INTERNAL, NULL, "A file that was written has become shorter");
+    digest_add(out->digest, out->buffer + out->used, (size_t)n);
+    out->used += (size_t)n;
+    out->size += (size_t)n;
+    return 0;
+}
+
+int output_copy(struct output *out, int fd, uint64_t offset, uint64_t size, struct h5pt_error *err)
+{
+    for (uint64_t end = out->size + size; out->size < end;) {
+        if (out->used == BUFFER && flush(out, err) < 0)
+            return -1;
+        uint64_t left = end - out->size;
+        if (fill(out, fd, offset + (size - left), left, err) < 0)
+            return -1;
+    }
     return 0;
 }
 

@@ -26,6 +26,9 @@ void output_release(struct output *out); /* also of a zeroed one */
 /* Errors: DISK_FULL, IO. */
 int output_write(struct output *out, const void *bytes, size_t size, struct h5pt_error *err);
 
+/* The same for `size` bytes of another file, from `offset` on. Errors: also INTERNAL when that ends early. */
+int output_copy(struct output *out, int fd, uint64_t offset, uint64_t size, struct h5pt_error *err);
+
 /* Remembers this place; output_rewind goes back to it, which must be at `size`: what was written since is gone. */
 int output_mark(struct output *out, struct h5pt_error *err);
 int output_rewind(struct output *out, uint64_t size, struct h5pt_error *err);

@@ -9,6 +9,8 @@
 #include "write/pt2_internal.h"
 #include "write/python.h"
 
+#define WEIGHT "weight_" /* and the number of the parameter */
+
 /* A text as a record of the archive. */
 static int add_text(struct archive *archive, const char *name, const char *text, struct h5pt_error *err)
 {
@@ -30,7 +32,7 @@ static json_t *weights_config(struct pt2_printer *p)
     json_t *config = json_object();
     for (int i = 0; i < g->parameter_count; i++) {
         char record[32];
-        (void)snprintf(record, sizeof record, "weight_%d", i);
+        (void)snprintf(record, sizeof record, WEIGHT "%d", i);
         pt2_set(p, config, g->parameters[i].name,
                 json_pack("{s:s, s:b, s:b, s:o}", "path_name", record, "is_param", !g->parameters[i].is_buffer,
                           "use_pickle", 0, "tensor_meta", pt2_parameter_meta(p, i)));
@@ -38,26 +40,8 @@ static json_t *weights_config(struct pt2_printer *p)
     return json_pack("{s:o}", "config", config);
 }
 
-/* The parameters, copied from model.pt. */
-static int add_weights(struct archive *archive, const struct torch_graph *g, struct state_dict *weights,
-                       struct h5pt_error *err)
-{
-    int status = 0;
-    for (int i = 0; i < g->parameter_count && status == 0; i++) {
-        struct state_dict_stream stream = {.dict = weights};
-        char name[48];
-        uint64_t size;
-        (void)snprintf(name, sizeof name, "data/weights/weight_%d", i);
-        status = state_dict_stream_init(&stream, weights, g->parameters[i].name, &size, err);
-        if (status == 0)
-            status = archive_add_stream(archive, name, size, state_dict_stream_read, &stream, err);
-        state_dict_stream_release(&stream);
-    }
-    return status;
-}
-
 static int add_records(struct archive *archive, struct pt2_printer *p, const char *const *inputs,
-                       struct state_dict *weights, struct h5pt_error *err)
+                       const struct archive *weights, struct h5pt_error *err)
 {
     json_t *program = pt2_program(p, inputs), *config = weights_config(p);
     int status = p->broken ? h5pt_fail_memory(err) : 0;
@@ -67,7 +51,7 @@ static int add_records(struct archive *archive, struct pt2_printer *p, const cha
         status = add_json(archive, "data/weights/model_weights_config.json", config, err);
     json_decref(program);
     json_decref(config);
-    if (status < 0 || add_weights(archive, p->graph->torch, weights, err) < 0 ||
+    if (status < 0 || state_dict_copy(weights, p->graph->torch, "data/weights/" WEIGHT, archive, err) < 0 ||
         add_text(archive, "data/constants/model_constants_config.json", "{\"config\": {}}", err) < 0 ||
         add_text(archive, "data/sample_inputs/model.pt", "", err) < 0 ||
         add_text(archive, "archive_format", "pt2", err) < 0 || add_text(archive, "archive_version", "0", err) < 0 ||
@@ -104,7 +88,7 @@ static void printer_release(struct pt2_printer *p)
     json_decref(p->sym_int_values);
 }
 
-int pt2_write(const struct torch_graph *graph, struct state_dict *weights, int fd, struct artifact *ret,
+int pt2_write(const struct torch_graph *graph, const struct archive *weights, int fd, struct artifact *ret,
               struct h5pt_error *err)
 {
     struct artifact artifact = {.name = "model.pt2", .how_to_load = "net = torch.export.load(\"model.pt2\").module()"};

@@ -18,7 +18,7 @@
 /* Writes the model to `fd`, an empty file open for reading and writing. `weights` is the finished model.pt of
  * `graph`, from which the parameters are copied piece by piece. Errors: those of aten_expand (UNSUPPORTED_OPERATION: the form
  * cannot hold this model; nothing has been written), IO, DISK_FULL, OUT_OF_MEMORY, INTERNAL. */
-int pt2_write(const struct torch_graph *graph, struct state_dict *weights, int fd, struct artifact *ret,
+int pt2_write(const struct torch_graph *graph, const struct archive *weights, int fd, struct artifact *ret,
               struct h5pt_error *err);
 
 #endif

@@ -206,6 +206,39 @@ static bool uses_functional(const char *text)
     return false;
 }
 
+/* What is not in torch 1.13: an operation, or a setting of one. */
+static const struct {
+    enum torch_op op;
+    const char *attr; /* NULL: the operation itself */
+    const char *torch;
+} newer[] = {
+    {TORCH_SCALED_DOT_PRODUCT_ATTENTION, NULL, "2.0"},
+    {TORCH_SCALED_DOT_PRODUCT_ATTENTION, "scale", "2.1"},
+    {TORCH_LAYER_NORM, "bias", "2.1"},
+    {TORCH_ALL, "dim", "2.2"},
+    {TORCH_ANY, "dim", "2.2"},
+};
+
+/* Whether the attribute has a value that older ones do not take: several dims, bias=False, a scale. */
+static bool has_newer_value(const struct torch_attr *attr)
+{
+    return attr && (attr->kind == TORCH_ATTR_INTS   ? attr->ints.count > 1
+                    : attr->kind == TORCH_ATTR_BOOL ? attr->i == 0
+                                                    : attr->kind == TORCH_ATTR_FLOAT);
+}
+
+/* The oldest torch that can run model.py, where 1.13 cannot; else NULL. */
+static const char *oldest_torch(const struct torch_graph *g)
+{
+    const char *oldest = NULL;
+    for (int i = 0; i < g->node_count; i++)
+        for (size_t k = 0; k < sizeof newer / sizeof newer[0]; k++)
+            if (g->nodes[i].op == newer[k].op && (!oldest || strcmp(newer[k].torch, oldest) > 0) &&
+                (!newer[k].attr || has_newer_value(torch_attr(&g->nodes[i], newer[k].attr))))
+                oldest = newer[k].torch;
+    return oldest;
+}
+
 static void add_head(struct strbuf *out, const struct torch_graph *g, const struct keras_model *model, const char *body)
 {
     strbuf_addf(out, "\"\"\"%s, converted by h5pt from Keras", g->name);
@@ -213,7 +246,11 @@ static void add_head(struct strbuf *out, const struct torch_graph *g, const stru
         strbuf_add(out, " ");
         add_plain(out, model->version_text);
     }
-    strbuf_add(out, ".\"\"\"\n\n");
+    const char *oldest = oldest_torch(g);
+    if (oldest)
+        strbuf_addf(out, ".\n\nNeeds torch %s or later.\n\"\"\"\n\n", oldest);
+    else
+        strbuf_add(out, ".\"\"\"\n\n");
     if (strstr(body, "tuple[") || strstr(body, "def train("))
         strbuf_add(out, "from __future__ import annotations\n\n");
     strbuf_add(out, "import torch\nfrom torch import nn\n");

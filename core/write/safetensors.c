@@ -71,25 +71,7 @@ static int write_header(struct output *out, const json_t *object, struct h5pt_er
     return status;
 }
 
-static int copy_tensor(struct output *out, struct state_dict *weights, const struct torch_parameter *p, void *buffer,
-                       struct h5pt_error *err)
-{
-    struct state_dict_stream stream = {.dict = NULL};
-    uint64_t left;
-    int status = state_dict_stream_init(&stream, weights, p->name, &left, err);
-    while (status == 0 && left > 0) {
-        size_t got = 0;
-        status = state_dict_stream_read(&stream, buffer, left < ARCHIVE_PIECE ? (size_t)left : ARCHIVE_PIECE, &got,
-                                        err);
-        if (status == 0)
-            status = output_write(out, buffer, got, err);
-        left -= got;
-    }
-    state_dict_stream_release(&stream);
-    return status;
-}
-
-int safetensors_write(const struct torch_graph *graph, struct state_dict *weights, int fd, struct artifact *ret,
+int safetensors_write(const struct torch_graph *graph, const struct archive *weights, int fd, struct artifact *ret,
                       struct h5pt_error *err)
 {
     struct artifact artifact = {.name = "model.safetensors",
@@ -97,22 +79,23 @@ int safetensors_write(const struct torch_graph *graph, struct state_dict *weight
     struct output out = {.fd = -1};
     size_t count = (size_t)graph->parameter_count;
     const struct torch_parameter **order = calloc(count ? count : 1, sizeof *order);
-    void *buffer = malloc(ARCHIVE_PIECE);
     json_t *object = NULL;
     int status = -1;
     for (size_t i = 0; order && i < count; i++)
         order[i] = &graph->parameters[i];
     if (order)
         qsort(order, count, sizeof *order, compare);
-    if (!order || !buffer || !(object = header(order, graph->parameter_count))) {
+    if (!order || !(object = header(order, graph->parameter_count))) {
         (void)h5pt_fail_memory(err);
         goto out;
     }
     if (output_init(&out, fd, err) < 0 || write_header(&out, object, err) < 0)
         goto out;
-    for (size_t i = 0; i < count; i++)
-        if (copy_tensor(&out, weights, order[i], buffer, err) < 0)
+    for (size_t i = 0; i < count; i++) {
+        const struct archive_payload payload = state_dict_payload(weights, (int)(order[i] - graph->parameters));
+        if (output_copy(&out, payload.fd, payload.offset, payload.size, err) < 0)
             goto out;
+    }
     if (output_finish(&out, &artifact.bytes, artifact.sha256, err) < 0)
         goto out;
     *ret = artifact;
@@ -120,7 +103,6 @@ int safetensors_write(const struct torch_graph *graph, struct state_dict *weight
 out:
     output_release(&out);
     json_decref(object);
-    free(buffer);
     free(order);
     return status;
 }

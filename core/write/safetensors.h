@@ -12,7 +12,7 @@
 
 /* Copies the tensors of `weights` (the finished model.pt of `graph`) into `fd`, an empty file. Errors: IO, DISK_FULL,
  * LIMIT_EXCEEDED (a header of more than 100 MB), OUT_OF_MEMORY. */
-int safetensors_write(const struct torch_graph *graph, struct state_dict *weights, int fd, struct artifact *ret,
+int safetensors_write(const struct torch_graph *graph, const struct archive *weights, int fd, struct artifact *ret,
                       struct h5pt_error *err);
 
 #endif

@@ -243,6 +243,11 @@ static int add_pickle(struct archive *archive, const struct torch_graph *graph, 
     return rc;
 }
 
+enum {
+    RECORDS_BEFORE = 2, /* the parameters: data.pkl and byteorder */
+    RECORD_NAME_SIZE = 48,
+};
+
 static int add_records(struct archive *archive, const struct torch_graph *graph, struct record *records,
                        struct h5pt_error *err)
 {
@@ -259,6 +264,24 @@ static int add_records(struct archive *archive, const struct torch_graph *graph,
             return -1;
     }
     return archive_add_bytes(archive, "version", version, sizeof version - 1, err);
+}
+
+struct archive_payload state_dict_payload(const struct archive *archive, int parameter)
+{
+    return archive_payload(archive, RECORDS_BEFORE + (size_t)parameter);
+}
+
+int state_dict_copy(const struct archive *archive, const struct torch_graph *graph, const char *prefix,
+                    struct archive *to, struct h5pt_error *err)
+{
+    for (int i = 0; i < graph->parameter_count; i++) {
+        const struct archive_payload payload = state_dict_payload(archive, i);
+        char name[RECORD_NAME_SIZE];
+        (void)snprintf(name, sizeof name, "%s%d", prefix, i);
+        if (archive_add_copy(to, name, &payload, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 int state_dict_write(const struct torch_graph *graph, struct source *source, int fd, struct artifact *ret,

@@ -30,6 +30,13 @@ struct artifact {
 int state_dict_write(const struct torch_graph *graph, struct source *source, int fd, struct artifact *ret,
                      struct archive **ret_archive, struct h5pt_error *err);
 
+/* The bytes of a parameter in such an archive, as they lie in the file: little-endian, row-major. */
+struct archive_payload state_dict_payload(const struct archive *archive, int parameter);
+
+/* Copies them all into another archive, as the records "<prefix>0", "<prefix>1" and so on. */
+int state_dict_copy(const struct archive *archive, const struct torch_graph *graph, const char *prefix,
+                    struct archive *to, struct h5pt_error *err);
+
 /* Reading it back, knowing nothing but the bytes: the ZIP directory and the pickle are parsed anew. */
 struct state_dict;
 /* `fd` is borrowed and must stay open. */
@@ -40,21 +47,5 @@ const char *state_dict_name(const struct state_dict *dict, size_t index);
 /* The tensor of that name as floats, owned by the caller. Errors: INTERNAL when it is not there or the archive is not as
  * torch wants it. */
 int state_dict_read(struct state_dict *dict, const char *name, struct tensor **ret, struct h5pt_error *err);
-
-/* The bytes of one tensor as they lie in the file (little-endian, row-major), piece by piece: for copying them into another
- * archive (archive_add_stream). */
-struct zip_file;
-struct state_dict_stream {
-    struct state_dict *dict; /* borrowed */
-    size_t index;
-    struct zip_file *record; /* owned while open */
-    uint64_t left;
-};
-/* *ret_bytes is how many there are. */
-int state_dict_stream_init(struct state_dict_stream *stream, struct state_dict *dict, const char *name,
-                           uint64_t *ret_bytes, struct h5pt_error *err);
-/* An archive_read_fn; `stream` is a struct state_dict_stream. */
-int state_dict_stream_read(void *stream, void *buffer, size_t capacity, size_t *ret_size, struct h5pt_error *err);
-void state_dict_stream_release(struct state_dict_stream *stream); /* also of one that is zero */
 
 #endif

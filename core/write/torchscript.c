@@ -245,7 +245,7 @@ static int add_text(struct archive *archive, const char *name, const struct strb
     return strbuf_ok(text) ? archive_add_bytes(archive, name, text->text, text->length, err) : h5pt_fail_memory(err);
 }
 
-static int add_records(struct archive *archive, const struct aten_graph *graph, struct state_dict *weights,
+static int add_records(struct archive *archive, const struct aten_graph *graph, const struct archive *weights,
                        struct h5pt_error *err)
 {
     static const char order[] = "little", version[] = "10\n";
@@ -259,16 +259,8 @@ static int add_records(struct archive *archive, const struct aten_graph *graph, 
                          archive_add_bytes(archive, "byteorder", order, sizeof order - 1, err) < 0
                      ? -1
                      : 0;
-    for (int i = 0; i < graph->torch->parameter_count && status == 0; i++) {
-        struct state_dict_stream stream = {.dict = NULL};
-        char name[32];
-        uint64_t size;
-        (void)snprintf(name, sizeof name, "data/%d", i);
-        status = state_dict_stream_init(&stream, weights, graph->torch->parameters[i].name, &size, err);
-        if (status == 0)
-            status = archive_add_stream(archive, name, size, state_dict_stream_read, &stream, err);
-        state_dict_stream_release(&stream);
-    }
+    if (status == 0)
+        status = state_dict_copy(weights, graph->torch, "data/", archive, err);
     if (status == 0)
         status = archive_add_bytes(archive, "version", version, sizeof version - 1, err);
     strbuf_release(&object);
@@ -277,7 +269,7 @@ static int add_records(struct archive *archive, const struct aten_graph *graph, 
     return status;
 }
 
-int torchscript_write(const struct torch_graph *graph, struct state_dict *weights, int fd, struct artifact *ret,
+int torchscript_write(const struct torch_graph *graph, const struct archive *weights, int fd, struct artifact *ret,
                       struct h5pt_error *err)
 {
     struct artifact artifact = {.name = "model.torchscript.pt",

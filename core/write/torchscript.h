@@ -12,7 +12,7 @@
 
 /* Writes the program of `graph` with the tensors of `weights` (its finished model.pt) into `fd`, an empty file. Errors:
  * UNSUPPORTED_OPERATION (the form cannot hold the model), those of aten_expand and of the archive. */
-int torchscript_write(const struct torch_graph *graph, struct state_dict *weights, int fd, struct artifact *ret,
+int torchscript_write(const struct torch_graph *graph, const struct archive *weights, int fd, struct artifact *ret,
                       struct h5pt_error *err);
 
 #endif

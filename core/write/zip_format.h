@@ -13,6 +13,7 @@
 struct zip_record {
     const char *path; /* UTF-8, of at most 65535 bytes */
     uint64_t header;  /* where its local header is in the file */
+    uint64_t payload; /* and where what it holds begins; for whoever writes it, not for the functions below */
     uint64_t size;
     uint32_t crc;
 };

@@ -10,14 +10,11 @@ import jsonschema
 import numpy as np
 import pytest
 import torch_check
+from golden_cases import CASES, CONVERTED, INDEX, REFUSED, TO_CONVERT, TO_REFUSE, convert
 from torch_check import TOLERANCE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CASES = os.path.join(HERE, "cases")
 SCHEMA = os.path.join(HERE, os.pardir, os.pardir, "api", "report.schema.json")
-
-# Exit codes of `h5pt convert`.
-CONVERTED, REFUSED = 0, 3
 
 # Ordinary CNNs: whoever reads their model.py expects NCHW from end to end.
 ORDINARY = re.compile(r"/compose/(classic_cnn|inverted_residual|residual|unet)_|/made/(efficientnet_block|inception_same_pools)$")
@@ -45,21 +42,6 @@ REASONS = {
 }
 
 
-def read_index():
-    with open(os.path.join(HERE, "INDEX.tsv")) as file:
-        header, *rows = [line.rstrip("\n").split("\t") for line in file]
-    assert header == ["case", "flavour", "classes", "expect"]
-    return [dict(zip(header, row, strict=True)) for row in rows]
-
-
-INDEX = read_index()
-TO_CONVERT = [row["case"] for row in INDEX if row["expect"] == "convert"]
-# What is slow is tried with one case of each family, or, when asked for, with all of them.
-OF_EACH_FAMILY = list({os.path.dirname(case): case for case in reversed(TO_CONVERT)}.values())[::-1]
-FORM_CASES = TO_CONVERT if os.environ.get("H5PT_TEST_EVERY_FORM") else OF_EACH_FAMILY
-TO_REFUSE = [row["case"] for row in INDEX if row["expect"] == "refuse"]
-
-
 @pytest.fixture(scope="session")
 def schema():
     with open(SCHEMA) as file:
@@ -67,15 +49,6 @@ def schema():
     validator = jsonschema.validators.validator_for(schema)
     validator.check_schema(schema)
     return validator(schema)
-
-
-def convert(h5pt, case, folder, expected, *options):
-    stem = os.path.join(CASES, case)
-    architecture = ["--architecture", stem + ".json"] if os.path.exists(stem + ".json") else []
-    command = [h5pt, "convert", torch_check.model_of(stem), *architecture, *options, "-o", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
-    assert done.returncode == expected, "exit %d\n%s\n%s" % (done.returncode, done.stdout, done.stderr)
-    return torch_check.read_report(folder)
 
 
 def fits(shape, actual):

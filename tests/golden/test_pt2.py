@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch_check
-from test_golden import CASES, CONVERTED, FORM_CASES, TO_CONVERT, check_artifacts, convert
+from golden_cases import CASES, CONVERTED, FORM_CASES, TO_CONVERT, convert
+from test_golden import check_artifacts
 
 # What torch.export.unflatten and run_decompositions must be able to take apart as well.
 TAKEN_APART = [case for case in TO_CONVERT if re.search(r"/compose/(classic_cnn|inverted_residual|residual)_|/conv/conv_stack_", case)]

@@ -11,7 +11,7 @@ import h5py
 import pytest
 import torch
 import torch_check
-from test_golden import CASES, TO_CONVERT
+from golden_cases import CASES, TO_CONVERT
 
 # Beside ruff's own selection.
 RULES = "E,F,I,UP,B"

@@ -7,7 +7,7 @@ import subprocess
 
 import make_index
 import pytest
-from test_golden import CASES, CONVERTED, INDEX, TO_CONVERT, convert
+from golden_cases import CASES, CONVERTED, INDEX, TO_CONVERT, convert
 
 # (class, version) of which there is no case, and why the claim holds.
 VERSIONS_WITHOUT_A_CASE = {

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 import torch_check
-from test_golden import CASES, CONVERTED, FORM_CASES, TO_CONVERT, convert
+from golden_cases import CASES, CONVERTED, FORM_CASES, TO_CONVERT, convert
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import torch
+from golden_cases import find_program, model_of, read_report, stem_of  # noqa: F401, for those who import this module
 
 # Relative to the largest output.  float32 sums of the same few hundred terms in another order differ by 1e-7 to 1e-5 of the largest
 # one, through a dozen layers too; a swapped axis, a dropped bias or another padding shows at 1e-2 and more.
@@ -15,21 +16,9 @@ TOLERANCE = 1e-4
 # of layers add up to a few times that.
 TOLERANCES = {"float16": 5e-3, "bfloat16": 2e-2}
 
-MODEL_ENDINGS = (".weights.h5", ".h5", ".keras")
-
 
 class Mismatch(AssertionError):
     pass
-
-
-def find_program():
-    folder = os.environ.get("H5PT_BUILD_DIR")
-    if not folder:
-        raise SystemExit("H5PT_BUILD_DIR must name the folder in which h5pt was built")
-    program = os.path.join(os.path.abspath(folder), "h5pt")
-    if not os.access(program, os.X_OK):
-        raise SystemExit("there is no program " + program)
-    return program
 
 
 def read_case(stem):
@@ -41,30 +30,15 @@ def read_case(stem):
     return in_order("in"), in_order("out"), meta
 
 
-def stem_of(name):
-    """The name of a case from the name of its model file; None for other files."""
-    return next((name[: -len(ending)] for ending in MODEL_ENDINGS if name.endswith(ending)), None)
-
-
-def model_of(stem):
-    """The model file of a case."""
-    return next(stem + ending for ending in MODEL_ENDINGS if os.path.exists(stem + ending))
-
-
 def tolerance(report):
     types = {row["dtype"] for row in report["weights"]}
     types |= {name for name in TOLERANCES for w in report["warnings"] if w["code"] == "MIXED_PRECISION" and "mixed_" + name in w["message"]}
     return max(TOLERANCES.get(name, TOLERANCE) for name in types | {"float32"})
 
 
-def read_report(folder):
-    with open(os.path.join(folder, "report.json")) as file:
-        return json.load(file)
-
-
 def left_out(report, folder, artifact):
     """Why the report says that this artifact was not made, or None where it was. There is one kind of reason: another is a bug."""
-    reasons = [w["message"] for w in report["warnings"] if w["code"] == "FORMAT_LEFT_OUT" and w["message"].startswith(artifact)]
+    reasons = [w["message"] for w in report["warnings"] if w["code"] == "FORMAT_LEFT_OUT" and w["message"].startswith(artifact + " ")]
     present = os.path.exists(os.path.join(folder, artifact)), artifact in [a["name"] for a in report["artifacts"]]
     assert present == (not reasons,) * 2, "it is there, or the report says why it is not"
     assert all("that only the input tells" in reason for reason in reasons), reasons
@@ -84,6 +58,14 @@ def load(folder):
     if list(net.state_dict()) != list(state):
         raise Mismatch("model.py and model.pt differ in their parameter names: %s" % sorted(set(net.state_dict()) ^ set(state)))
     return net, state
+
+
+# What makes a callable of the files in a folder, by the name that `h5pt convert --formats` has for the form.
+FORMS = {
+    "py": lambda folder: load(folder)[0],
+    "pt2": lambda folder: torch.export.load(os.path.join(folder, "model.pt2")).module(),
+    "torchscript": lambda folder: torch.jit.load(os.path.join(folder, "model.torchscript.pt")),
+}
 
 
 def to_torch(array, spec):

@@ -26,9 +26,9 @@ BATCH = 8  # models made by one process: TensorFlow takes seconds to start
 INTRODUCTION = """# keras.applications
 
 Made by tests/models/applications.py. Every model that `keras.applications` can build, as a legacy `.h5` file with random weights and
-BatchNormalization statistics, at the smallest input that the model takes. "torch" is the largest difference between the outputs of the
-converted model in %s and those of the Keras named, relative to the largest output; "parity" the same between the two sides of
-h5pt's own check, which also holds every layer to 1e-4. "seconds" is the whole conversion, parity included, by h5pt %s.
+BatchNormalization statistics, at the smallest input that the model takes. "model.py", "pt2" and "torchscript" are
+the largest difference between the outputs of that form in %s and those of the Keras named, relative to the largest output; "parity" the same between the two sides of
+h5pt's own check, which also holds every layer to 1e-4. "seconds" is the whole conversion to all of them, parity included, by h5pt %s.
 """
 
 
@@ -103,21 +103,23 @@ def write_table(makers, results, version):
     for maker in makers:
         outcomes = [results.of(maker.flavour, name) for name in maker.names]
         right = sum(not outcome["problems"] for outcome in outcomes)
-        worst = max(outcome["row"].get("error", float("inf")) for outcome in outcomes)
+        worst = max(outcome["row"].get(form, float("inf")) for outcome in outcomes for form in torch_check.FORMS)
         lines += [
             "## %s (%s)" % (FLAVOURS[maker.flavour], ", ".join("%s %s" % pair for pair in maker.versions.items())),
             "",
-            "%d of %d right: converted, parity ok, torch equals Keras to %g. The largest error is %.1e." % (right, len(outcomes), torch_check.TOLERANCE, worst),
+            "%d of %d right: converted, parity ok, each form in torch equals Keras to %g. The largest error is %.1e." % (right, len(outcomes), torch_check.TOLERANCE, worst),
             "",
-            "| model | input | parameters | converted | parity | torch | seconds |",
-            "|---|---|---|---|---|---|---|",
+            "| model | input | parameters | converted | parity | model.py | pt2 | torchscript | seconds |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for outcome in outcomes:
             row = outcome["row"]
             cell = lambda form, key: form % row[key] if key in row else "-"
             parity = "%s, %s" % (cell("%s", "parity"), cell("%.1e", "parity_error"))
             size = "%d x %d" % (row["pixels"], row["pixels"]) if "pixels" in row else "-"
-            lines.append("| %s | %s | %s | %s | %s | %s | %s |" % (row["name"], size, cell("%d", "parameters"), cell("%s", "converted"), parity, cell("%.1e", "error"), cell("%.1f", "seconds")))
+            forms = [cell("%.1e", form) for form in torch_check.FORMS]
+            cells = [row["name"], size, cell("%d", "parameters"), cell("%s", "converted"), parity, *forms, cell("%.1f", "seconds")]
+            lines.append("| %s |" % " | ".join(cells))
         lines.append("")
     with open(TABLE, "w") as file:
         file.write("\n".join(lines))
@@ -138,7 +140,7 @@ def main():
     if unknown:
         parser.error("unknown: " + " ".join(sorted(unknown)))
     program = torch_check.find_program()
-    args.check = check_models.make_parser().parse_args([args.scratch])
+    args.check = check_models.make_parser().parse_args(["--forms", ",".join(torch_check.FORMS), args.scratch])
     os.makedirs(args.scratch, exist_ok=True)
     results = Results(os.path.join(args.scratch, "results.json"), args.again)
     failed = 0

@@ -5,7 +5,7 @@
     H5PT_BUILD_DIR=build/release check_models.py [options] DIR [NAME ...]
 
 DIR holds NAME.h5 and NAME.io.npz as make_models.py writes them.  A table, one row a model: did it convert, does h5pt's own parity check
-hold and what is its largest error, the largest error of torch against Keras, the seconds and the peak memory of h5pt, how often the size
+hold and what is its largest error, the largest error of each form in torch against Keras (--forms), the seconds and the peak memory of h5pt, how often the size
 of a copy with fsync that is, and the permutes in model.py.  Exit 1 when anything is wrong.
 """
 import argparse
@@ -72,20 +72,23 @@ def check(stem, program, args, folder):
     name = os.path.basename(stem)
     row = {"name": name}
     copied = copy_seconds(stem + ".h5", folder)
-    command = [program, "convert", stem + ".h5", *shlex.split(args.convert_args), "-o", folder]
+    forms = args.forms.split(",")
+    formats = ",".join(dict.fromkeys(["pt", "py", *forms]))
+    command = [program, "convert", stem + ".h5", "--formats", formats, *shlex.split(args.convert_args), "-o", folder]
     code, output, row["seconds"], peak = measured(command)
     row.update(copies=row["seconds"] / copied, rss=peak / MIB, converted="yes" if code == 0 else "exit %d" % code)
     if code != 0:
         return row, [output[-1500:] or "h5pt said nothing"]
     report = torch_check.read_report(folder)
     inputs, outputs, _ = torch_check.read_case(stem)
-    net, _ = torch_check.load(folder)
-    differences = torch_check.compare(torch_check.run(net, inputs, report), outputs)
-    max_abs, row["error"] = (max(column) for column in zip(*differences))
     row.update(permutes=torch_check.count_permutes(folder), parameters=report["model"]["parameters"])
     problems = []
-    if not row["error"] <= torch_check.TOLERANCE:
-        problems.append("torch and Keras differ by %.3g, relative" % row["error"])
+    for form in forms:
+        net = torch_check.FORMS[form](folder)
+        differences = torch_check.compare(torch_check.run(net, inputs, report), outputs)
+        max_abs, row[form] = (max(column) for column in zip(*differences))
+        if not row[form] <= torch_check.TOLERANCE:
+            problems.append("%s in torch and Keras differ by %.3g, relative" % (form, row[form]))
     parity = report["parity"]
     if not args.no_parity:
         row["parity"] = "ok" if parity and parity["ok"] is True else "FAILED"
@@ -96,7 +99,7 @@ def check(stem, program, args, folder):
         problems.append("peak memory %.0f MiB > %.0f MiB" % (row["rss"], args.max_rss))
     if args.max_copies and row["copies"] > args.max_copies:
         problems.append("took %.1f times as long as a copy with fsync (%.2f s)" % (row["copies"], copied))
-    if name == "classic":
+    if name == "classic" and forms == ["py"]:
         problems += classic_problems(net, max_abs, row["permutes"])
     return row, problems
 
@@ -107,7 +110,9 @@ COLUMNS = [
     ("converted", "converted", -9, "%s"),
     ("parity", "parity", -6, "%s"),
     ("parity_error", "its max", 8, "%.1e"),
-    ("error", "max rel", 9, "%.2e"),
+    ("py", "py", 9, "%.2e"),
+    ("pt2", "pt2", 9, "%.2e"),
+    ("torchscript", "script", 9, "%.2e"),
     ("seconds", "seconds", 8, "%.2f"),
     ("copies", "copies", 6, "%.1f"),
     ("rss", "RSS MiB", 7, "%.0f"),
@@ -122,6 +127,7 @@ def print_row(cells):
 def make_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--convert-args", default="", help="further arguments of `h5pt convert`, in one string")
+    parser.add_argument("--forms", default="py", metavar="LIST", help="which are checked, with commas between, of %s (default: %%(default)s)" % " ".join(torch_check.FORMS))
     parser.add_argument("--no-parity", action="store_true", help="do not ask for parity.ok (for --convert-args='--parity off')")
     parser.add_argument("--max-rss", type=float, help="fail when h5pt takes more MiB of memory")
     parser.add_argument("--max-copies", type=float, help="fail when h5pt takes more time than so many copies of the file with fsync")

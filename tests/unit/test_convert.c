@@ -104,6 +104,39 @@ static void a_converted_model_leaves_its_artifacts(void **state)
     expect_files(dir, "model.pt model.py notes.txt report.json");
 }
 
+static void from_the_last(void (*job)(void *part), void *parts, size_t size, int count)
+{
+    while (count-- > 0)
+        job((char *)parts + (size_t)count * size);
+}
+
+/* In whatever order the caller makes the further forms, they are the same. */
+static void forms_do_not_depend_on_each_other(void **state)
+{
+    (void)state;
+    json_t *artifacts[2];
+    write_good();
+    for (int i = 0; i < 2; i++) {
+        struct convert_result result;
+        int input = open_path(file_path("good")), dir = open_output();
+        const struct convert_request request = {
+            .input = input,
+            .output_dir = dir,
+            .formats = CONVERT_PT | CONVERT_PT2 | CONVERT_TORCHSCRIPT | CONVERT_SAFETENSORS,
+            .spread = i ? from_the_last : NULL,
+        };
+        assert_int_equal(convert_run(&request, &result, NULL), 0);
+        artifacts[i] = json_deep_copy(json_object_get(result.report, "artifacts"));
+        json_decref(result.report);
+        assert_int_equal(close(input), 0);
+        expect_files(dir, "model.pt model.pt2 model.safetensors model.torchscript.pt notes.txt report.json");
+    }
+    assert_int_equal(json_array_size(artifacts[0]), 4);
+    assert_true(json_equal(artifacts[0], artifacts[1]));
+    json_decref(artifacts[0]);
+    json_decref(artifacts[1]);
+}
+
 /* The file holds what the caller is given. */
 static void the_report_is_written(void **state)
 {
@@ -393,6 +426,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_converted_model_leaves_its_artifacts),
+        cmocka_unit_test(forms_do_not_depend_on_each_other),
         cmocka_unit_test(the_report_is_written),
         cmocka_unit_test(only_what_is_asked_for),
         cmocka_unit_test(a_refused_model_leaves_the_report),
