@@ -24,6 +24,14 @@ void request_header(struct request *request, const char *name, const char *forma
     request->headers[request->header_count++].value = value;
 }
 
+static bool has_header(const struct request *request, const char *name)
+{
+    for (size_t i = 0; i < request->header_count; i++)
+        if (strcmp(request->headers[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 /* Queues `response` (taken) with the headers of the request. */
 static enum MHD_Result queue(struct request *request, unsigned status, struct MHD_Response *response)
 {
@@ -32,7 +40,8 @@ static enum MHD_Result queue(struct request *request, unsigned status, struct MH
     request->status = status;
     (void)MHD_add_response_header(response, "X-Request-ID", request->id);
     (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    if (!has_header(request, MHD_HTTP_HEADER_CACHE_CONTROL))
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     for (size_t i = 0; i < request->header_count; i++)
         (void)MHD_add_response_header(response, request->headers[i].name, request->headers[i].value);
     enum MHD_Result result = MHD_queue_response(request->connection, status, response);
