@@ -135,7 +135,7 @@ async function* events(response: Response): AsyncGenerator<ServerEvent> {
   let patience = FIRST_EVENT_MS;
   try {
     for (;;) {
-      let timer;
+      let timer: ReturnType<typeof setTimeout> | undefined;
       const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error("silent")), patience)));
       const { done, value } = await Promise.race([reader.read(), late]).finally(() => clearTimeout(timer));
       if (done) return;
@@ -161,7 +161,7 @@ async function* events(response: Response): AsyncGenerator<ServerEvent> {
 /** Follows a job by its events until it has finished. False: they are not to be had, or stopped coming. */
 async function followEvents(id: string, onJob: (job: Job) => void, signal: AbortSignal): Promise<boolean> {
   let last = "";
-  let known: Job | null = null;
+  let known = null as Job | null;
   for (let connections = 0; connections < 100; connections++) {
     const headers: Record<string, string> = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };
     let response;
@@ -175,8 +175,9 @@ async function followEvents(id: string, onJob: (job: Job) => void, signal: Abort
     try {
       for await (const event of events(response)) {
         last = event.id || last;
-        if (event.event === "state") known = JSON.parse(event.data) as Job;
-        else if (event.event === "progress" && known) known = { ...known, ...(JSON.parse(event.data) as Pick<Job, "stage" | "progress">) };
+        const data = JSON.parse(event.data) as Job | Pick<Job, "stage" | "progress">;
+        if (event.event === "state") known = data as Job;
+        else if (event.event === "progress" && known) known = Object.assign({}, known, data);
         if (!known) continue;
         onJob(known);
         if (hasFinished(known)) return true;

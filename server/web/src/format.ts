@@ -9,7 +9,7 @@ export function bytes(count: number): string {
     count /= 1024;
     unit++;
   }
-  return `${unit === 0 || count >= 100 ? Math.round(count) : count.toPrecision(3)} ${units[unit]}`;
+  return `${unit === 0 || count >= 100 ? Math.round(count) : Number(count.toPrecision(3))} ${units[unit]}`;
 }
 
 export const count = (n: number): string => n.toLocaleString("en");
@@ -19,7 +19,7 @@ export const plural = (n: number, noun: string, nouns = noun + "s"): string => `
 /** 25,636,712 → 25.6 M */
 export function rounded(n: number): string {
   for (const [size, letter] of [[1e9, "G"], [1e6, "M"], [1e4, "k"]] as const)
-    if (n >= size) return `${(n / (letter === "k" ? 1e3 : size)).toPrecision(3)} ${letter}`;
+    if (n >= size) return `${Number((n / (letter === "k" ? 1e3 : size)).toPrecision(3))} ${letter}`;
   return count(n);
 }
 
@@ -27,7 +27,7 @@ export function rounded(n: number): string {
 export function difference(value: number | null): string {
   if (value === null) return "not finite";
   if (value === 0) return "0";
-  return value.toExponential(1);
+  return value.toExponential(1).replace(".0e", "e");
 }
 
 export const shape = (dims: Shape): string => `(${dims.map((d) => d ?? "N").join(", ")}${dims.length === 1 ? "," : ""})`;

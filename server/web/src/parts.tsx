@@ -35,14 +35,14 @@ async function copy(text: string): Promise<void> {
   if (!done) throw new Error("copying is not possible");
 }
 
-export function CopyButton({ text, what }: { text: string; what: string }) {
+export function CopyButton({ text, what, label = "Copy" }: { text: string; what: string; label?: string }) {
   const [state, setState] = useState<"ready" | "copied" | "failed">("ready");
   useEffect(() => {
     if (state === "ready") return;
     const timer = setTimeout(() => setState("ready"), 2000);
     return () => clearTimeout(timer);
   }, [state]);
-  const said = { ready: "Copy", copied: "Copied", failed: "Not possible" }[state];
+  const said = { ready: label, copied: "Copied", failed: "Not possible" }[state];
   return (
     <button class="small" aria-label={state === "ready" ? `Copy ${what}` : undefined} onClick={() => copy(text).then(() => setState("copied"), () => setState("failed"))}>
       <Icon name={state === "copied" ? "check" : "copy"} />

@@ -29,8 +29,12 @@ export interface Interface {
   to_keras?: number[] | null;
 }
 
-export interface Parity extends Difference {
+/** What a conversion says of it; the report has the rest. */
+export interface ParitySummary extends Difference {
   tolerance: number;
+}
+
+export interface Parity extends ParitySummary {
   cases: (Difference & { name: string; input_shapes: Shape[] })[];
   first_divergence: (Difference & { layer: string; class: string; case: string }) | null;
   reference_vectors: (Difference & { samples: number; tolerance: number; outputs: (Difference & { name: string })[]; ignored: string[] }) | null;
@@ -94,6 +98,7 @@ export interface Job {
   model: { filename: string | null; bytes: number; sha256: string };
   options: Record<"formats" | "layout" | "dtype" | "parity" | "backend", string | null> & { weights_only: boolean };
   verdict: Verdict | null;
+  parity: ParitySummary | null;
   error: Problem | null;
   artifacts: Artifact[];
 }
