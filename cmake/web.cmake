@@ -33,9 +33,6 @@ if(H5PT_WEB)
         DEPENDS ${web_folder}/installed-${BUILD_TESTING} ${web_source_folder}/build.mjs ${web_inputs}
         COMMENT "Bundling the web page"
         VERBATIM)
-    if(BUILD_TESTING)
-        add_test(NAME web_types COMMAND ${H5PT_NODE} node_modules/typescript/bin/tsc WORKING_DIRECTORY ${web_folder})
-    endif()
 else()
     file(CONFIGURE OUTPUT ${web_sources} CONTENT [[
 #include "web/web.h"

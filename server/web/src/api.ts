@@ -82,8 +82,21 @@ export interface Parts {
   reference?: File;
 }
 
+let admitted = false;
+
+/** A service that wants a key refuses an upload before it has read it, which a browser may take for a broken connection: so the
+ * key is asked for with a small request. */
+async function beAdmitted(signal: AbortSignal): Promise<void> {
+  if (admitted) return;
+  await request("/v1/conversions?limit=1", { signal }).catch((error: unknown) => {
+    if (!(error instanceof ApiError) || !error.problem || error.problem.status === 401) throw error;
+  });
+  admitted = true;
+}
+
 /** Sends files as a form, with the progress of the upload (0 to 1), which fetch does not tell. */
 export async function send<T>(path: string, parts: Parts, onProgress: (sent: number) => void, signal: AbortSignal): Promise<T> {
+  await beAdmitted(signal);
   for (;;) {
     const answer = await sendOnce(path, parts, onProgress, signal);
     if (answer.status === 401 && (await askForKey())) continue;

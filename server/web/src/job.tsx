@@ -309,7 +309,7 @@ export function JobView({ id, section }: { id: string; section: string | null })
         </div>
         {finished && (
           <p class="buttons">
-            <CopyButton text={location.href} what="the link to this conversion" label="Copy link" />
+            <CopyButton text={location.href} what="to this conversion" label="Copy link" />
             <button class="small" onClick={() => void remove()}>
               <Icon name="trash" /> Delete
             </button>

@@ -44,7 +44,7 @@ export function CopyButton({ text, what, label = "Copy" }: { text: string; what:
   }, [state]);
   const said = { ready: label, copied: "Copied", failed: "Not possible" }[state];
   return (
-    <button class="small" aria-label={state === "ready" ? `Copy ${what}` : undefined} onClick={() => copy(text).then(() => setState("copied"), () => setState("failed"))}>
+    <button class="small" aria-label={state === "ready" ? `${label} ${what}` : undefined} onClick={() => copy(text).then(() => setState("copied"), () => setState("failed"))}>
       <Icon name={state === "copied" ? "check" : "copy"} />
       <span aria-live="polite">{said}</span>
     </button>
