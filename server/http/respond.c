@@ -27,7 +27,7 @@ void request_header(struct request *request, const char *name, const char *forma
 static bool has_header(const struct request *request, const char *name)
 {
     for (size_t i = 0; i < request->header_count; i++)
-        if (strcmp(request->headers[i].name, name) == 0)
+        if (strcasecmp(request->headers[i].name, name) == 0)
             return true;
     return false;
 }
