@@ -9,13 +9,14 @@
 #include "web/web.h"
 
 /* The page runs its own files only, talks to its own origin only, and cannot be framed. blob: is the picture of a model. */
-static const char page_policy[] =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+static const char page_policy
+    [] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; base-uri "
+         "'none'; "
+         "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 /* Swagger UI sanitises what it shows as HTML by itself, without Trusted Types, and has its icons as data: in its styles. */
-static const char docs_policy[] =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'";
+static const char docs_policy[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+                                  "connect-src 'self'; base-uri 'none'; "
+                                  "form-action 'none'; frame-ancestors 'none'";
 
 static const struct web_file *find_file(const char *path)
 {
@@ -61,7 +62,8 @@ static bool has_tag(const char *list, const char *tag)
 static enum MHD_Result respond_web_file(struct request *request, const struct web_file *file)
 {
     request_header(request, "ETag", "W/%s", file->tag); /* weak: the same for every encoding */
-    request_header(request, "Cache-Control", file->named_by_content ? "public, max-age=31536000, immutable" : "no-cache");
+    request_header(request, "Cache-Control",
+                   file->named_by_content ? "public, max-age=31536000, immutable" : "no-cache");
     request_header(request, "Vary", "Accept-Encoding");
     request_header(request, "Cross-Origin-Resource-Policy", "same-origin");
     if (has_tag(header(request, "If-None-Match"), file->tag))
@@ -92,10 +94,10 @@ static enum MHD_Result respond_missing(struct request *request)
 
 enum MHD_Result api_page(struct request *request)
 {
-    static const char without[] =
-        "h5pt converts Keras models to PyTorch. This h5ptd was built without the web page.\n\n"
-        "    curl --data-binary @model.h5 http://HOST/v1/convert -o model.pt\n\n"
-        "The API is described at /openapi.yaml.\n";
+    static const char
+        without[] = "h5pt converts Keras models to PyTorch. This h5ptd was built without the web page.\n\n"
+                    "    curl --data-binary @model.h5 http://HOST/v1/convert -o model.pt\n\n"
+                    "The API is described at /openapi.yaml.\n";
     const struct web_file *file = find_file("/");
     if (!file)
         return respond_text(request, "text/plain; charset=utf-8", without, sizeof without - 1);

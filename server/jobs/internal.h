@@ -22,9 +22,10 @@ struct job {
     TAILQ_ENTRY(job) links; /* in `queue` or `running` */
     int holders;            /* the tree, the queue or a runner, and each that was handed out */
     bool queued, active;
-    bool counted;   /* among the jobs of its owner */
-    bool abandoned; /* canceled, or an inspection that nobody waits for */
-    int stop;       /* eventfd of the runner while it runs, or -1 */
+    bool counted;    /* among the jobs of its owner */
+    uint64_t ticket; /* one more than that of the job before, in the order in which they came into the queue */
+    bool abandoned;  /* canceled, or an inspection that nobody waits for */
+    int stop;        /* eventfd of the runner while it runs, or -1 */
     struct job_record record;
     char stage[32];
     double progress;
@@ -45,7 +46,8 @@ struct jobs {
     pthread_cond_t timer; /* a waiter was added, or stopping */
     struct job_queue queue, running;
     size_t queue_length, running_count;
-    void *active; /* tsearch tree of the jobs that have not finished, by id */
+    uint64_t tickets; /* that were given */
+    void *active;     /* tsearch tree of the jobs that have not finished, by id */
     LIST_HEAD(, job_waiter) waiters;
     void *owners;                    /* tsearch tree of the owners of jobs that wait or run, by name */
     int64_t run_ms;                  /* how long a job runs, of late */
@@ -83,6 +85,7 @@ size_t jobs_of_owner(struct jobs *jobs, const char *owner);
 int jobs_count_in(struct job *job, struct h5pt_error *err); /* among the jobs of its owner */
 void jobs_count_out(struct job *job);                       /* once; nothing when it is not counted */
 struct job_view job_view_of(const struct job *job);
+uint64_t job_place(const struct job *job); /* as struct job_view has it */
 
 /* Makes `next` (taken) the record of the job, in the store and here; a finished job wakes its waiters and leaves the table.
  * CONFLICT when the job was canceled meanwhile. Without the lock. */

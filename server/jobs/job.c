@@ -28,10 +28,17 @@ void jobs_put(struct job *job)
     free(job);
 }
 
+uint64_t job_place(const struct job *job)
+{
+    /* Jobs that were canceled in between count until the queue has come to where they were. */
+    return job->queued ? job->ticket - TAILQ_FIRST(&job->jobs->queue)->ticket + 1 : 0;
+}
+
 struct job_view job_view_of(const struct job *job)
 {
     struct job_view view = {.record = job_record_copy(&job->record), .progress = job->progress};
     memcpy(view.stage, job->stage, sizeof view.stage);
+    view.place = job_place(job);
     view.report = json_incref(job->report);
     return view;
 }

@@ -82,6 +82,7 @@ int jobs_enqueue(struct job *job, bool hold, struct h5pt_error *err)
     job->active = !job->transient;
     job->queued = true;
     job->holders = 1 + (job->active ? 1 : 0) + (hold ? 1 : 0);
+    job->ticket = ++jobs->tickets;
     TAILQ_INSERT_TAIL(&jobs->queue, job, links);
     jobs->queue_length++;
     (void)pthread_cond_signal(&jobs->work);
@@ -291,6 +292,7 @@ int jobs_list(struct jobs *jobs, const struct store_query *query, struct job_vie
         if (job && job->record.state == records[i].state) {
             memcpy(views[i].stage, job->stage, sizeof views[i].stage);
             views[i].progress = job->progress;
+            views[i].place = job_place(job);
         }
     }
     jobs_unlock(jobs);

@@ -191,13 +191,12 @@ def test_a_file_that_is_too_large_is_not_sent(start_daemon, open_page, tmp_path)
 def test_the_queue_the_stages_and_cancelling(start_daemon, gate, open_page):
     daemon = start_daemon(worker=gate.worker, workers=1)
     page, other = open_page(daemon), open_page(daemon)
-    for each in page, other:
+    for each, heading in (page, "Converting"), (other, "Next in the queue"):
         choose(each, path_of(CLASSIC))
         each.get_by_role("button", name="Convert", exact=True).click()
-        each.wait_for_selector(".stages")
         until(daemon.workers, "the worker runs")
+        each.get_by_role("heading", name=heading).wait_for()
     assert other.get_by_role("status").all_inner_texts()  # said to screen readers
-    page.get_by_text("Converting").wait_for()
     assert page.locator("[aria-current=step]").inner_text().startswith("Read the file")
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_selector(".verdict")

@@ -77,7 +77,7 @@ export function Home({ service }: { service: Capabilities | null }) {
         <h1>
           Keras in, PyTorch out, <em>proven equal</em>
         </h1>
-        <p>Both models are run side by side, layer by layer. You get PyTorch when they agree, and every reason when they cannot.</p>
+        <p>Both models are run side by side, layer by layer. You get PyTorch when they agree, and every reason when they do not.</p>
       </div>
       <div class="card start">
         <DropZone files={files} busy={sending !== null} limit={limit} onFiles={take} onRemove={(part) => setFiles((before) => ({ ...before, [part]: undefined }))} />

@@ -6,7 +6,7 @@ import { count, difference, plural, shapeOfOne } from "./format";
 import { Section } from "./parts";
 import type { Layer } from "./report";
 
-const columns = ["#", "Layer", "Keras", "PyTorch", "Output", "Parameters", "Difference"];
+const columns = ["#", "Layer", "Keras", "PyTorch", "Output", "Parameters", "Abs. difference"];
 
 /** Long names break behind / and _, if they must. */
 const breakable = (name: string) => name.split(/(?<=[/_])/).flatMap((part, i) => (i ? [<wbr key={i} />, part] : [part]));

@@ -91,8 +91,8 @@ export interface Job {
   started_at: string | null;
   finished_at: string | null;
   expires_at: string | null;
-  /** Of a queued one: 1 is the next to run. */
-  queue_place?: number | null;
+  /** Of a queued one: it is among the next so many. */
+  queue_place: number | null;
   stage: string | null;
   progress: number | null;
   model: { filename: string | null; bytes: number; sha256: string };
