@@ -5,7 +5,7 @@ import os
 
 import pytest
 import yaml
-from conftest import CLASSIC, REFUSED, blackbox, choose, convert, path_of
+from conftest import CLASSIC, REFUSED, choose, convert, path_of, wait_for
 
 AXE = os.path.join(os.environ.get("H5PT_BUILD_DIR", ""), "web", "node_modules", "axe-core", "axe.min.js")
 
@@ -29,7 +29,7 @@ def inspection(page):
 
 def converted(page):
     convert(page, path_of(CLASSIC))
-    page.wait_for_function("document.querySelector('.picture img')?.naturalWidth > 100")
+    wait_for(page, "document.querySelector('.picture img')?.naturalWidth > 100")
 
 
 def refused(page):
@@ -96,7 +96,7 @@ def test_light_and_dark(daemon, open_page):
     converted(page)
     assert brightness(page, "body") > 0.9 and brightness(page, ".card") > 0.9
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("getComputedStyle(document.body).colorScheme.includes('dark')")
+    wait_for(page, "getComputedStyle(document.body).colorScheme.includes('dark')")
     assert brightness(page, "body") < 0.15 and brightness(page, ".card") < 0.15
     docs_page = open_page(daemon, "/docs", color_scheme="dark")
     docs_page.wait_for_selector(".opblock")

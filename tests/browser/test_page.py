@@ -11,7 +11,7 @@ import zipfile
 import h5py
 import pytest
 import requests
-from conftest import CASES, CLASSIC, PATIENCE_MS, REFUSED, blackbox, choose, convert, path_of, program, until, verdict
+from conftest import CASES, CLASSIC, PATIENCE_MS, REFUSED, blackbox, choose, convert, path_of, program, until, verdict, wait_for
 
 WEIGHTS = os.path.join(CASES, "keras3/weights_h5")
 
@@ -66,7 +66,7 @@ def test_a_model_from_the_file_to_the_verdict(daemon, open_page):
     assert painted(page) > 500
     assert page.locator(".code-block code").first.inner_text() == artifact(daemon, job_id, "model.py").decode()
     assert page.locator("#code .hljs-keyword").count() > 5
-    page.wait_for_function("document.querySelector('.picture img')?.naturalWidth > 100")
+    wait_for(page, "document.querySelector('.picture img')?.naturalWidth > 100")
 
 
 def test_files_are_downloaded_as_they_are(daemon, open_page):
@@ -219,7 +219,7 @@ def test_conversions_are_found_again(start_daemon, open_page):
 
     # By its address, in a browser that has not seen it.
     fresh = open_page(daemon, "/#%s/layers" % job_id)
-    fresh.wait_for_function("document.activeElement.id === 'layers-title'")
+    wait_for(fresh, "document.activeElement.id === 'layers-title'")
     fresh.get_by_role("button", name="Delete").click()
     fresh.wait_for_selector(".drop")
     assert daemon.get("/v1/conversions").json()["conversions"] == []
@@ -266,7 +266,7 @@ def test_a_thousand_layers(daemon, open_page, tmp_path):
     convert(page, tmp_path / "deep.h5")
     assert page.locator(".layers tbody tr").count() == 1001
     page.get_by_label("Filter the layers").fill("activation_77 tanh")
-    page.wait_for_function("document.querySelectorAll('.layers tbody tr').length === 11")  # 77, 770 … 779
+    wait_for(page, "document.querySelectorAll('.layers tbody tr').length === 11")  # 77, 770 … 779
     assert "11 layers" in page.locator("#layers [role=status]").inner_text()
     page.get_by_label("Filter the layers").fill("nothing like it")
     page.get_by_text("No layer has that").wait_for()
@@ -275,11 +275,13 @@ def test_a_thousand_layers(daemon, open_page, tmp_path):
 def test_with_the_keyboard_alone(daemon, open_page):
     page = open_page(daemon)
     keys = page.keyboard
+    choosers = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     tab_to = lambda condition: until(lambda: keys.press("Tab") or page.evaluate("(() => { const e = document.activeElement; return %s })()" % condition), condition)
     tab_to("e.type === 'file'")
-    with page.expect_file_chooser() as chooser:
-        keys.press("Enter")
-    chooser.value.set_files(path_of(CLASSIC))
+    keys.press("Enter")
+    until(lambda: page.evaluate("1") and choosers, "a file can be chosen")
+    choosers[0].set_files(path_of(CLASSIC))
     page.wait_for_selector(".files")
     tab_to("e.textContent === 'Convert' && e.tagName === 'BUTTON'")
     keys.press("Enter")
@@ -298,12 +300,13 @@ def test_with_the_keyboard_alone(daemon, open_page):
     keys.press("Home")
     keys.press("ArrowRight")
     keys.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "layer-1" and page.locator("tr.selected th").inner_text() == "conv2d"
+    wait_for(page, "document.activeElement.id === 'layer-1'")
+    assert page.locator("tr.selected th").inner_text() == "conv2d"
 
     # A section by its link, a file by its link.
     page.locator(".sections a").first.focus()
     keys.press("Enter")
-    page.wait_for_function("document.activeElement.id === 'files-title'")
+    wait_for(page, "document.activeElement.id === 'files-title'")
     tab_to("e.textContent.includes('model.py')")
     with page.expect_download() as download:
         keys.press("Enter")
@@ -330,7 +333,7 @@ def test_a_service_that_wants_a_key(start_daemon, open_page, tmp_path):
     job_id = page.evaluate("location.hash.slice(1)")
     answer = requests.get("%s/v1/conversions/%s/artifacts/model.pt" % (daemon.url, job_id), headers={"Authorization": "Bearer " + key}, timeout=PATIENCE_MS / 1000)
     assert hashlib.sha256(content).digest() == hashlib.sha256(answer.content).digest()
-    page.wait_for_function("document.querySelector('.picture img')?.naturalWidth > 100")
+    wait_for(page, "document.querySelector('.picture img')?.naturalWidth > 100")
     page.locator("#use").get_by_label("curl", exact=True).check()
     assert "$H5PT_KEY" in page.locator("#use code").inner_text() and key not in page.content()
     assert page.evaluate("localStorage.getItem('h5pt.key')") is None
