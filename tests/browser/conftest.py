@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web page of a real h5ptd in a real Chromium (of the system: scripts/install-deps test), without a window.
+"""The web page of a real h5ptd in a real Chromium (of the system: scripts/install-deps browser), without a window.
 
 Whatever a test does, the page must not complain, break its content security policy, or ask another host for anything."""
 import importlib.util
@@ -18,7 +18,7 @@ CASES, CLASSIC, case, program, until = blackbox.CASES, blackbox.CLASSIC, blackbo
 daemon, start_daemon, gate = blackbox.daemon, blackbox.start_daemon, blackbox.gate
 
 REFUSED = "tfkeras/made/several_reasons"
-PATIENCE_MS = 20000
+PATIENCE_MS = 1000 * blackbox.PATIENCE
 
 
 def path_of(name):
@@ -28,7 +28,7 @@ def path_of(name):
 @pytest.fixture(scope="session")
 def chromium():
     found = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert found, "these tests need Chromium: scripts/install-deps test"
+    assert found, "these tests need Chromium: scripts/install-deps browser"
     with sync_playwright() as playwright:
         # As root, which CI is, Chromium has no sandbox.
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
