@@ -9,6 +9,7 @@ import sys
 import zipfile
 
 import h5py
+import numpy as np
 import pytest
 import requests
 from conftest import CASES, CLASSIC, PATIENCE_MS, REFUSED, blackbox, choose, convert, path_of, program, until, verdict, wait_for
@@ -90,6 +91,24 @@ def test_a_refused_model_has_its_reasons_in_words(daemon, open_page):
         assert all(refusal[key] in text for key in ("message", "layer", "key", "code"))
     assert page.locator("#files").count() == 0 and page.locator(".plot").count() == 0
     assert page.locator(".layers .bad").all_inner_texts() == ["not convertible"] * 2
+
+
+def test_results_that_differ(daemon, open_page, tmp_path):
+    random = np.random.default_rng(1)
+    np.savez(tmp_path / "vectors.npz", in0=random.normal(size=(2, 9, 12, 3)).astype("f4"), out0=np.full((2, 4), 0.25, "f4"))
+    page = open_page(daemon)
+    convert(page, path_of(CLASSIC), tmp_path / "vectors.npz")
+    assert verdict(page) == "The results differ"
+    assert "your own Keras" in page.locator(".verdict").inner_text() and page.locator("#files").count() == 0
+    assert painted(page) > 500
+
+
+def test_a_damaged_file(daemon, open_page, tmp_path):
+    (tmp_path / "half.h5").write_bytes(blackbox.case(CLASSIC)[:9000])
+    page = open_page(daemon)
+    job = daemon.job(convert(page, tmp_path / "half.h5"))
+    shown = page.locator(".verdict").inner_text()
+    assert job["state"] == "failed" and all(job["error"][key] in shown for key in ("title", "detail", "code"))
 
 
 def test_options_reach_the_service_and_the_snippets(daemon, open_page, tmp_path):

@@ -86,16 +86,23 @@ function ConvertedVerdict({ job, report }: { job: Job; report: Report | null }) 
   );
 }
 
-function DifferingVerdict({ job, parity }: { job: Job; parity: Parity | null | undefined }) {
+function DifferingVerdict({ parity }: { parity: Parity | null | undefined }) {
   const first = parity?.first_divergence;
+  const vectors = parity?.reference_vectors;
   return (
     <Banner tone="bad" title="The results differ">
-      <p>{job.error?.detail}</p>
       {first && (
         <p>
-          They part at layer <code>{first.layer}</code> ({first.class}), with the inputs “{first.case}”: {difference(first.max_abs)}. No model is given back, since it would compute something else.
+          They part at layer <code>{first.layer}</code> ({first.class}), with the inputs “{first.case}”, by <strong>{difference(first.max_abs)}</strong>.
         </p>
       )}
+      {vectors && !vectors.ok && (
+        <p>
+          The outputs differ from those of your own Keras by <strong>{difference(vectors.max_abs)}</strong>; relative to their size by {difference(vectors.max_rel)}, where {difference(vectors.tolerance)} is allowed.
+          {!first && " What h5pt itself computes of the Keras model agrees with PyTorch: were those outputs made with this model, and these inputs?"}
+        </p>
+      )}
+      <p class="dim">No model is given back, since it would compute something else.</p>
     </Banner>
   );
 }
@@ -110,7 +117,7 @@ export function Verdict({ job, report }: { job: Job; report: Report | null }) {
       </Banner>
     );
   if (job.state === "succeeded") return <ConvertedVerdict job={job} report={report} />;
-  if (job.verdict === "parity_failed") return <DifferingVerdict job={job} parity={report?.parity} />;
+  if (job.verdict === "parity_failed") return <DifferingVerdict parity={report?.parity} />;
   const refusals = job.error?.refusals;
   if (refusals?.length)
     return (
