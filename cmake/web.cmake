@@ -5,7 +5,6 @@
 option(H5PT_WEB "Build the web page into h5ptd; needs node and npm" ON)
 
 set(web_folder ${PROJECT_BINARY_DIR}/web)
-set(web_sources ${web_folder}/out/assets.c)
 
 if(H5PT_WEB)
     find_program(H5PT_NODE NAMES node nodejs)
@@ -28,12 +27,14 @@ if(H5PT_WEB)
         WORKING_DIRECTORY ${web_source_folder}
         COMMENT "Installing the packages of the web page"
         COMMAND_EXPAND_LISTS VERBATIM)
+    set(web_sources ${web_folder}/out/assets.c)
     add_custom_command(OUTPUT ${web_sources}
         COMMAND ${H5PT_NODE} ${web_source_folder}/build.mjs ${web_folder} ${web_folder}/out
         DEPENDS ${web_folder}/installed-${BUILD_TESTING} ${web_source_folder}/build.mjs ${web_inputs}
         COMMENT "Bundling the web page"
         VERBATIM)
 else()
+    set(web_sources ${web_folder}/none.c)
     file(CONFIGURE OUTPUT ${web_sources} CONTENT [[
 #include "web/web.h"
 const struct web_file web_files[1];
