@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 _spec = importlib.util.spec_from_file_location("blackbox_conftest", os.path.join(os.path.dirname(HERE), "blackbox", "conftest.py"))
 blackbox = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(blackbox)
-CASES, CLASSIC, case, program, until = blackbox.CASES, blackbox.CLASSIC, blackbox.case, blackbox.program, blackbox.until
+CASES, CLASSIC, until = blackbox.CASES, blackbox.CLASSIC, blackbox.until
 daemon, start_daemon, gate = blackbox.daemon, blackbox.start_daemon, blackbox.gate
 
 REFUSED = "tfkeras/made/several_reasons"
