@@ -87,6 +87,16 @@ def test_a_phone_is_wide_enough(daemon, open_page, view):
     assert page.evaluate("document.documentElement.clientWidth") == 360
 
 
+@pytest.mark.parametrize("width", [360, 720, 960, 1200])
+def test_rows_stay_low_at_every_width(daemon, open_page, width):
+    page = open_page(daemon, viewport={"width": width, "height": 800})
+    for view in inspection, converted:
+        page.goto(daemon.url + "/")
+        view(page)
+        heights = page.evaluate("[...document.querySelectorAll('.layers tbody tr')].map((row) => row.getBoundingClientRect().height)")
+        assert len(heights) >= 5 and max(heights) < 110, view
+
+
 def test_light_and_dark(daemon, open_page):
     def brightness(page, element):
         color = page.evaluate("e => getComputedStyle(document.querySelector(e)).backgroundColor.match(/[\\d.]+/g).slice(0, 3).map(Number)", element)

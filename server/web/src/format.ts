@@ -27,6 +27,7 @@ export function rounded(n: number): string {
 export function difference(value: number | null): string {
   if (value === null) return "not finite";
   if (value === 0) return "0";
+  if (value >= 0.01 && value < 10000) return String(Number(value.toPrecision(2)));
   return value.toExponential(1).replace(".0e", "e");
 }
 

@@ -11,7 +11,7 @@ const columns = ["#", "Layer", "Keras", "PyTorch", "Output", "Parameters", "Abs.
 /** Long names break behind / and _, if they must. */
 const breakable = (name: string) => name.split(/(?<=[/_])/).flatMap((part, i) => (i ? [<wbr key={i} />, part] : [part]));
 
-const Row = memo(function Row({ layer, index, selected, refused }: { layer: Layer; index: number; selected: boolean; refused: boolean }) {
+const Row = memo(function Row({ layer, index, selected, refused, compared }: { layer: Layer; index: number; selected: boolean; refused: boolean; compared: boolean }) {
   return (
     <tr role="row" id={`layer-${index}`} class={selected ? "selected" : undefined} tabIndex={selected ? -1 : undefined}>
       <td role="cell" class="number dim">
@@ -30,9 +30,7 @@ const Row = memo(function Row({ layer, index, selected, refused }: { layer: Laye
       <td role="cell" class="number parameters">
         {layer.parameters ? count(layer.parameters) : ""}
       </td>
-      <td role="cell" class={`number error${layer.parity && !layer.parity.ok ? " bad" : ""}`}>
-        {layer.parity ? difference(layer.parity.max_abs) : ""}
-      </td>
+      {compared && <td role="cell" class={`number error${layer.parity && !layer.parity.ok ? " bad" : ""}`}>{layer.parity ? difference(layer.parity.max_abs) : ""}</td>}
     </tr>
   );
 });
@@ -47,6 +45,7 @@ export function LayerTable({ layers, refused, selected, onSelect }: { layers: La
   const [words, setWords] = useState("");
   const deferred = useDeferredValue(words);
   const shown = useMemo(() => matching(layers, deferred), [layers, deferred]);
+  const compared = layers.some((layer) => layer.parity);
   const scroller = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (selected === null) return;
@@ -73,7 +72,7 @@ export function LayerTable({ layers, refused, selected, onSelect }: { layers: La
         <table class="layers" role="table" aria-rowcount={layers.length + 1} onClick={choose}>
           <thead role="rowgroup">
             <tr role="row">
-              {columns.map((name, i) => (
+              {columns.slice(0, compared ? 7 : 6).map((name, i) => (
                 <th key={name} role="columnheader" scope="col" class={i === 0 || i > 3 ? "number" : undefined}>
                   {name}
                 </th>
@@ -82,7 +81,7 @@ export function LayerTable({ layers, refused, selected, onSelect }: { layers: La
           </thead>
           <tbody role="rowgroup">
             {shown.map((i) => (
-              <Row key={i} layer={layers[i]!} index={i} selected={i === selected} refused={refused.has(layers[i]!.path)} />
+              <Row key={i} layer={layers[i]!} index={i} selected={i === selected} refused={refused.has(layers[i]!.path)} compared={compared} />
             ))}
           </tbody>
         </table>
