@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 FROM debian:bookworm-slim AS build
 COPY scripts/install-deps /src/scripts/install-deps
-RUN /src/scripts/install-deps build
+RUN /src/scripts/install-deps build web
 COPY . /src
 WORKDIR /src
 RUN cmake --preset release -DBUILD_TESTING=OFF -DCMAKE_INSTALL_PREFIX=/usr \

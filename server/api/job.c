@@ -117,11 +117,12 @@ json_t *api_job_document(const struct config *config, const struct job_view *vie
     const bool running = record->state == JOB_RUNNING, finished = job_state_finished(record->state);
     const int64_t kept = (int64_t)config->retention;
     return json_pack(
-        "{s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:{s:o, s:I, s:s}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "{s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:{s:o, s:I, s:s}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "id", record->id, "owner", text_or_null(record->owner), "state", job_state_name(record->state), "created_at",
         time_or_null(record->created_ms), "started_at", time_or_null(record->started_ms), "finished_at",
         time_or_null(record->finished_ms), "expires_at", time_or_null(finished ? record->finished_ms + kept : 0),
-        "attempts", record->attempts, "stage", running ? text_or_null(view->stage) : json_null(), "progress",
+        "attempts", record->attempts, "queue_place", view->place ? json_integer((json_int_t)view->place) : json_null(),
+        "stage", running ? text_or_null(view->stage) : json_null(), "progress",
         running ? json_real(view->progress) : json_null(), "model", "filename", text_or_null(record->filename), "bytes",
         (json_int_t)record->bytes, "sha256", record->sha256, "options", job_options_json(&record->options, true),
         "reused_from", text_or_null(record->reused_from), "verdict", member_or_null(record->result, "verdict"),

@@ -24,6 +24,7 @@ struct job {
     bool queued, active;
     bool counted;      /* among the jobs of its owner */
     int64_t queued_ms; /* text_clock_ms() when it entered the queue */
+    uint64_t ticket;   /* one more than that of the job before, in the order in which they came into the queue */
     bool abandoned;    /* canceled, or an inspection that nobody waits for */
     int stop;          /* eventfd of the runner while it runs, or -1 */
     struct job_record record;
@@ -47,7 +48,8 @@ struct jobs {
     pthread_cond_t timer; /* a waiter was added, or stopping */
     struct job_queue queue, running;
     size_t queue_length, running_count;
-    void *active; /* tsearch tree of the jobs that have not finished, by id */
+    uint64_t tickets; /* that were given */
+    void *active;     /* tsearch tree of the jobs that have not finished, by id */
     LIST_HEAD(, job_waiter) waiters;
     void *owners;                    /* tsearch tree of the owners of jobs that wait or run, by name */
     void (*finished)(void *context); /* or NULL */
@@ -95,6 +97,7 @@ bool job_is_settled(const struct job *job); /* also when it is not in the tree: 
 
 /* The event of a record at this revision, so many steps of progress after it was stored. */
 uint64_t job_event(uint64_t revision, uint64_t steps);
+uint64_t job_place(const struct job *job); /* as struct job_view has it */
 
 /* Makes `next` (taken) the record of the job, in the store and here; a finished job wakes its waiters and leaves the table.
  * CONFLICT when the job was canceled meanwhile. Without the lock. */

@@ -41,6 +41,12 @@ bool job_is_settled(const struct job *job)
     return job_state_finished(job->record.state) || !(job->active || job->transient);
 }
 
+uint64_t job_place(const struct job *job)
+{
+    /* Jobs that were canceled in between count until the queue has come to where they were. */
+    return job->queued ? job->ticket - TAILQ_FIRST(&job->jobs->queue)->ticket + 1 : 0;
+}
+
 struct job_view job_view_of(const struct job *job)
 {
     struct job_view view = {.record = job_record_copy(&job->record),
@@ -48,6 +54,7 @@ struct job_view job_view_of(const struct job *job)
                             .event = job_event(job->record.revision, job->steps),
                             .progress = job->progress};
     memcpy(view.stage, job->stage, sizeof view.stage);
+    view.place = job_place(job);
     view.report = json_incref(job->report);
     return view;
 }

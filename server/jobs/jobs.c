@@ -125,6 +125,7 @@ void jobs_enqueue(struct job *job, uint64_t revision)
     job->queued = true;
     job->queued_ms = text_clock_ms();
     job->holders++;
+    job->ticket = ++jobs->tickets;
     TAILQ_INSERT_TAIL(&jobs->queue, job, links);
     jobs->queue_length++;
     (void)pthread_cond_signal(&jobs->work);
@@ -291,6 +292,7 @@ int jobs_list(struct jobs *jobs, const struct store_query *query, struct job_vie
         if (job && job->record.state == records[i].state) {
             memcpy(views[i].stage, job->stage, sizeof views[i].stage);
             views[i].progress = job->progress;
+            views[i].place = job_place(job);
         }
     }
     jobs_unlock(jobs);

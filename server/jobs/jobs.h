@@ -93,6 +93,7 @@ struct job_view {
     uint64_t event;  /* grows with each change of what is seen here, over restarts too */
     char stage[32];  /* of a running job; "" before the first */
     double progress; /* of that stage, 0…1 */
+    uint64_t place;  /* of a queued job: it is among the next so many; 0: it is not in the queue */
     json_t *report;  /* of a finished inspection, or NULL */
 };
 struct job_view job_look(struct job *job);

@@ -63,6 +63,8 @@ def test_cancelling(start_daemon, gate, model):
     queued = create(daemon, model)
     last = create(daemon, model)
     assert daemon.wait_for(running, "running") and daemon.job(queued)["state"] == "queued"
+    assert [daemon.job(job_id)["queue_place"] for job_id in (running, queued, last)] == [None, 1, 2]
+    assert [job["queue_place"] for job in daemon.get("/v1/conversions").json()["conversions"]] == [2, 1, None]
     assert daemon.get("/v1/conversions/%s/artifacts/model.pt" % running).json()["code"] == "CONFLICT"
     (worker,) = daemon.workers()
     for job_id in queued, running:
