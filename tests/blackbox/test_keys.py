@@ -189,6 +189,20 @@ def test_an_inspection_that_nobody_waits_for_counts_no_more(start_with_keys, gat
     until(lambda: daemon.post("/v1/conversions", model, headers=bob.header).status_code == 202, "there is room again")
 
 
+def test_results_and_idempotency_keys_are_their_owners(start_with_keys, model):
+    alice, bob = Key("alice:convert:jobs=1"), Key("bob")
+    daemon = start_with_keys(alice, bob, reuse="on")
+    send = lambda key: daemon.post("/v1/conversions", model, headers={**key.header, "Idempotency-Key": "one", "Prefer": "wait=60"})
+    first = send(alice).json()
+    assert first["state"] == "succeeded" and first["reused_from"] is None
+    other = send(bob)
+    assert "Idempotent-Replayed" not in other.headers and other.json()["id"] != first["id"] and other.json()["reused_from"] is None
+    replayed = send(alice)
+    assert replayed.headers["Idempotent-Replayed"] == "true" and replayed.json()["id"] == first["id"]
+    again = daemon.post("/v1/conversions", model, headers=alice.header).json()
+    assert (again["reused_from"], again["owner"]) == (first["id"], "alice")
+
+
 def test_requests_per_minute(start_with_keys):
     alice, bob, free = Key("alice:read:rate=3"), Key("bob:read"), Key("free:read:rate=0")
     daemon = start_with_keys(alice, bob, free, quota_rate=600)

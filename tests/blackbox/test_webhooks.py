@@ -254,6 +254,15 @@ def test_what_was_removed_is_not_told(start_calling, receiver, model):
     assert len(receiver.calls) == 1
 
 
+def test_a_result_that_is_taken_over_is_told_too(start_calling, receiver, model):
+    daemon = start_calling(reuse="on")
+    first = create(daemon, model, receiver.url)
+    settled(daemon, first)
+    again = create(daemon, model, receiver.url, status=201)
+    assert settled(daemon, again)["state"] == "delivered" and daemon.job(again)["reused_from"] == first
+    assert [headers["Webhook-Id"] for _, _, headers, _ in receiver.calls] == [first, again]
+
+
 NOT_PUBLIC = [
     "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0", "0.0.0.0", "10.1.2.3", "100.64.0.1", "169.254.169.254", "172.16.0.1",
     "172.31.255.255", "192.168.1.1", "192.0.2.1", "198.18.0.1", "224.0.0.1", "255.255.255.255", "[::]", "[::1]", "[::ffff:127.0.0.1]",
