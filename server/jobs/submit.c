@@ -53,7 +53,7 @@ static int find_replayed(struct jobs *jobs, const struct job_record *record, str
         return 0;
     int result = store_find_key(jobs->store, record->owner, record->idempotency_key, &earlier, &failure);
     if (!result) {
-        if (strcmp(earlier.content, record->content) != 0)
+        if (strcmp(earlier.content, record->content) != 0 || strcmp(earlier.webhook.url, record->webhook.url) != 0)
             result = h5pt_fail(&failure, H5PT_IDEMPOTENCY_MISMATCH, "Idempotency-Key",
                                "This key came first with another upload or other options, for conversion %s; use a "
                                "new key for each new request",
