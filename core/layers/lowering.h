@@ -34,6 +34,10 @@ int lowering_value(struct lowering *l, struct shape shape, enum dtype dtype, int
 void lowering_hold(struct lowering *l, const struct keras_value *value, struct lowered holder);
 /* Doubles an arena array when it is full; -1 after an error. */
 int lowering_grow(struct lowering *l, void *array_address, size_t size, int count, int *capacity);
+/* A copy in the arena, NULL for nothing; an error is in the lowering. */
+void *lowering_keep(struct lowering *l, const void *data, size_t count, size_t size);
+/* Layers write DTYPE_F32 for the floating-point type that they compute in: which one that is. `call` may be NULL. */
+enum dtype lowering_compute_type(const struct keras_call *call, enum dtype dtype);
 /* The layout of model input `value`: channels first when convolutions or pooling use it, as in Keras otherwise. */
 struct layout layout_of_input(const struct lowering *l, const struct keras_value *value);
 /* Removes the nodes, values and parameters that no output needs. Ids of values change: old → new in *ret_map (-1: gone). */
