@@ -87,15 +87,15 @@ enum MHD_Result api_get_conversion(struct request *request)
     struct h5pt_error err = H5PT_ERROR_INIT;
     struct job_view view;
     enum MHD_Result result = MHD_YES;
-    char tag[32];
+    char tag[64];
     const bool waited = request->job != NULL;
     if (waited)
         view = job_look(request->job);
     else if (api_look(request, &view, &err))
         return respond_problem(request, &err);
     if (waited || !wait_for_end(request, &view)) {
-        /* Weak: a later h5ptd may show the same state in another way. */
-        (void)snprintf(tag, sizeof tag, "W/\"%" PRIu64 "\"", view.event);
+        /* Weak: a later h5ptd may show the same state in another way. The place in the queue changes without an event. */
+        (void)snprintf(tag, sizeof tag, "W/\"%" PRIu64 ".%" PRIu64 "\"", view.event, view.place);
         api_retry_after(request, &view);
         if (!respond_condition(request, tag, &result))
             result = respond_json(request, MHD_HTTP_OK, api_job_json(request, &view));

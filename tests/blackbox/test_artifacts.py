@@ -186,8 +186,22 @@ def test_job_documents_have_tags(start_daemon, gate, model):
     assert daemon.get(path).headers["ETag"] == done.headers["ETag"]
 
 
+def test_the_place_in_the_queue_is_part_of_the_tag(start_daemon, gate, model):
+    daemon = start_daemon(worker=gate.worker, workers=1)
+    running, second, third = (daemon.post("/v1/conversions", model).json()["id"] for _ in range(3))
+    daemon.wait_for(running, "running")
+    path = "/v1/conversions/" + third
+    before = daemon.get(path)
+    assert before.json()["queue_place"] == 2
+    assert daemon.get(path, headers={"If-None-Match": before.headers["ETag"]}).status_code == 304
+    assert daemon.request("DELETE", "/v1/conversions/" + second).status_code == 204
+    after = daemon.get(path, headers={"If-None-Match": before.headers["ETag"]})
+    assert after.status_code == 200 and after.json()["queue_place"] == 1
+
+
 def test_a_client_that_never_reads_is_closed(start_daemon, model):
     daemon = start_daemon(idle_timeout="1s")
+    daemon.session.headers["Connection"] = "close"  # or it may end just when it is used again
     answer = daemon.post("/v1/convert", model)
     path = "/v1/conversions/%s/artifacts/model.pt" % answer.headers["H5PT-Conversion"]
     # A large file in the place of the artifact: more than the buffers of a connection hold.

@@ -7,7 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import case, until
+from conftest import Key, case, until
+from test_webhooks import receiver, start_calling  # noqa: F401
 
 KEY = {"Idempotency-Key": "key 1"}
 
@@ -279,3 +280,44 @@ def test_a_store_of_the_first_version_is_taken_over(start_daemon, model):
     daemon.start()
     assert daemon.job(job["id"])["artifacts"] == job["artifacts"]
     assert create(daemon, model, Idempotency_Key="k").json()["id"] == create(daemon, model, Idempotency_Key="k").json()["id"]
+
+
+# ---- owners, quotas, webhooks ----
+
+
+def test_events_belong_to_the_owner_of_the_conversion(start_daemon, tmp_path, model):
+    ann, bob = Key("ann"), Key("bob")
+    (tmp_path / "keys").write_text(ann.line + "\n" + bob.line + "\n")
+    daemon = start_daemon(keys_file=tmp_path / "keys")
+    job_id = daemon.post("/v1/conversions", model, headers={**ann.header, "Prefer": "wait=60"}).json()["id"]
+    path = "/v1/conversions/%s/events" % job_id
+    assert daemon.get(path).status_code == 401 and daemon.get(path, headers=bob.header).status_code == 404
+    assert b"event: state" in daemon.get(path, headers=ann.header).content
+
+
+def test_what_was_made_already_needs_no_place_in_a_quota(start_daemon, tmp_path, gate, model):
+    ann = Key("ann:convert,read:jobs=1")
+    (tmp_path / "keys").write_text(ann.line + "\n")
+    daemon = start_daemon(reuse="on", worker=gate.worker, keys_file=tmp_path / "keys")
+    send = lambda **headers: daemon.post("/v1/conversions", model, headers={**ann.header, **headers})
+    gate.open()
+    first = send(Prefer="wait=60", **KEY).json()
+    for _ in range(3):
+        assert send().json()["reused_from"] == first["id"] and send(**KEY).json()["id"] == first["id"]
+    gate.close()
+    running = send(**{"Cache-Control": "no-cache"})
+    assert running.status_code == 202
+    full = send(**{"Cache-Control": "no-cache"})
+    assert (full.status_code, full.json()["code"]) == (429, "QUOTA_EXCEEDED") and 1 <= int(full.headers["Retry-After"]) <= 300
+    gate.open()
+
+
+def test_a_key_with_another_webhook_is_another_request(start_calling, receiver, model):
+    daemon = start_calling(reuse="on")
+    create(daemon, model, Prefer="wait=60")
+    send = lambda url: daemon.request("POST", "/v1/conversions", params={"webhook": url}, data=model, headers=KEY)
+    answer = send(receiver.url)
+    assert answer.status_code == 201 and send(receiver.url).json()["id"] == answer.json()["id"]
+    assert send(receiver.url + "x").json()["code"] == "IDEMPOTENCY_MISMATCH"  # it would call somebody else
+    until(lambda: daemon.job(answer.json()["id"])["webhook"]["state"] == "delivered", "it has heard")
+    assert len(receiver.calls) == 1

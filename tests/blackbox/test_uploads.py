@@ -4,10 +4,12 @@ import base64
 import hashlib
 import re
 import socket
+import ssl
 import time
 
 import pytest
-from conftest import until
+from conftest import PATIENCE, until
+from test_tls import make_certificate
 
 
 def sums(body):
@@ -130,3 +132,21 @@ def test_many_stalled_uploads_at_once(start_daemon, model):
     for connection in connections:
         connection.close()
     until(lambda: daemon.files("tmp") == [], "the uploads are removed")
+
+
+def test_a_stalled_upload_over_tls_is_closed(start_daemon, tmp_path):
+    """libmicrohttpd cannot be made to say anything then."""
+    certificate = make_certificate(tmp_path, "server")
+    daemon = start_daemon(upload_idle_timeout="300ms", **certificate)
+    context = ssl.create_default_context(cafile=certificate["tls_cert"])
+    context.check_hostname = False
+    with socket.create_connection(daemon.address) as plain, context.wrap_socket(plain) as connection:
+        connection.settimeout(PATIENCE)
+        connection.sendall(b"POST /v1/convert HTTP/1.1\r\nHost: h\r\nX-Request-ID: stalls\r\nContent-Length: 100000\r\n\r\nx")
+        try:
+            assert connection.recv(65536) == b""
+        except ssl.SSLError:
+            pass  # no farewell
+    until(lambda: daemon.files("tmp") == [], "the upload is removed")
+    line = until(lambda: next((line for line in daemon.log() if line.get("request_id") == "stalls"), None), "it is logged")
+    assert (line["status"], line["code"]) == (408, "UPLOAD_STALLED")

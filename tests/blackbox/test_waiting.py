@@ -244,6 +244,7 @@ def test_many_streams_need_no_threads_and_little_memory(start_daemon, gate, mode
 
 def test_a_stream_lives_as_long_as_its_client(start_daemon, gate, model):
     daemon = start_daemon(worker=gate.worker, heartbeat="100ms", idle_timeout="1s")
+    daemon.session.headers["Connection"] = "close"  # or it may end just when it is used again
     job_id = create(daemon, model)
     ended = lambda: [line for line in daemon.log() if line.get("route") == "/v1/conversions/{id}/events"]
     left = Events(daemon, job_id)
