@@ -14,7 +14,7 @@ LABEL org.opencontainers.image.title="h5pt" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN --mount=type=bind,source=scripts,target=/scripts \
     /scripts/install-deps runtime \
- && rm -rf /var/lib/apt/lists/* \
+ && apt-get clean && rm -rf /var/lib/apt/lists/* \
  && install -d -o 10001 -g 10001 -m 0750 /var/lib/h5pt
 COPY --from=build /out /
 

@@ -263,6 +263,12 @@ static int read_flags(struct config *config, int argc, char *const *argv, enum c
     return 0;
 }
 
+/* Whether the settings matter: what is only looked up is told without a home directory, too. */
+static bool uses_settings(enum config_action action)
+{
+    return action == CONFIG_RUN || action == CONFIG_CHECK || action == CONFIG_PRINT_CONFIG;
+}
+
 /* Settings whose default depends on where the daemon runs. */
 static int fill_in(struct config *config, struct h5pt_error *err)
 {
@@ -297,7 +303,7 @@ int config_load(int argc, char *const *argv, char *const *environment, struct co
     enum config_action action = CONFIG_RUN;
     const char *operand = NULL;
     if (set_defaults(&config, err) || read_environment(&config, environment, err) ||
-        read_flags(&config, argc, argv, &action, &operand, err) || fill_in(&config, err)) {
+        read_flags(&config, argc, argv, &action, &operand, err) || (uses_settings(action) && fill_in(&config, err))) {
         config_release(&config);
         return -1;
     }

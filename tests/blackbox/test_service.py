@@ -6,7 +6,7 @@ import subprocess
 import contract
 import pytest
 import requests
-from conftest import PATIENCE, Daemon, program
+from conftest import PATIENCE, Daemon, program, until
 
 
 def run(*arguments, **environment):
@@ -104,7 +104,8 @@ def test_uploads_are_not_held_in_memory(start_daemon):
 
 def test_every_request_is_logged(daemon):
     daemon.get("/livez", headers={"X-Request-ID": "to-be-logged"})
-    line = next(line for line in daemon.log() if line.get("request_id") == "to-be-logged")
+    # The line comes when the answer has left, which its reader may be ahead of.
+    (line,) = until(lambda: [line for line in daemon.log() if line.get("request_id") == "to-be-logged"], "the request is logged")
     assert line["event"] == "request" and line["route"] == "/livez" and line["status"] == 200 and line["method"] == "GET"
 
 
