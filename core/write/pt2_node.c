@@ -41,8 +41,8 @@ static const char *module_stack(struct pt2_printer *p, const struct torch_node *
     if (call > 0)
         (void)snprintf(again, sizeof again, "@%lld", (long long)call);
     pt2_set(p, p->module_calls, node->module, json_integer(call + 1));
-    const char *text = arena_printf(p->arena, "%s;L__self___%s%s,%s%s,%s%s", p->root, node->module, again, node->module,
-                                    again, class && strncmp(class, "nn.", 3) == 0 ? "torch." : "", class ? class : "");
+    const char *text = arena_printf(p->arena, "%s;L__self___%s%s,%s,%s%s", p->root, node->module, again, node->module,
+                                    class && strncmp(class, "nn.", 3) == 0 ? "torch." : "", class ? class : "");
     p->broken = p->broken || !text;
     return text ? text : "";
 }
