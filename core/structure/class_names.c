@@ -261,13 +261,7 @@ static const char *shared_beginning(struct search *s, const struct structure_blo
         const char *name = item_label(s, item);
         if (!name || (!common && !(common = arena_strdup(s->arena, name))))
             return NULL;
-        size_t n = 0;
-        while (common[n] && common[n] == name[n])
-            n++;
-        if ((common[n] && common[n] != '_') || (name[n] && name[n] != '_'))
-            while (n && common[n] != '_')
-                n--;
-        common[n] = '\0';
+        cut_to_shared_words(common, name);
     }
     return common && *common ? common : NULL;
 }

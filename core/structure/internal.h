@@ -128,9 +128,9 @@ bool structure_holds(struct search *s);
 /* ---- the passes ---- */
 /* The body of the whole model, nested models being blocks, in each of which repetition was looked for (scopes.c). */
 void find_scopes(struct search *s, struct body *ret);
-/* Replaces repeated runs whose layers' names have a common beginning ("block_3_"), then those that only look alike. */
 /* Whether Keras made the name of a layer itself, out of its class: "conv2d_7", "tf.math.add_2". */
 bool layer_has_default_name(const struct keras_layer *layer);
+/* Replaces repeated runs whose layers' names have a common beginning ("block_3_"), then those that only look alike. */
 void find_named_blocks(struct search *s, struct body *body);
 /* For each item of the entered body, the first and last of those whose names have the same first word, if nothing else stands between
  * them; else itself. */
@@ -160,6 +160,8 @@ void find_instances(struct search *s, struct structure_class *class);
 void name_class(struct search *s, json_t *names, struct structure_class *class);
 void label_blocks(struct search *s);
 void rename_graph(struct search *s, const struct structure_block *root);
+/* Cuts off what the two do not begin with alike, in whole words: "conv_block" of "conv_block_1" and "conv_block_2". */
+void cut_to_shared_words(char *common, const char *name);
 /* The name that all blocks of the class have at this slot, or NULL. */
 const char *slot_agreed_name(struct search *s, const struct structure_class *class, int slot);
 /* Names the classes and slots, and renames the graph's modules and parameters (names.c). */

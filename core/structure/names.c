@@ -252,6 +252,17 @@ static const char *option_meaning(struct search *s, const struct structure_class
     return name ? arena_printf(s->arena, "with_%s", name) : pad ? "padded" : "extra";
 }
 
+void cut_to_shared_words(char *common, const char *name)
+{
+    size_t n = 0;
+    while (common[n] && common[n] == name[n])
+        n++;
+    if ((common[n] && common[n] != '_') || (name[n] && name[n] != '_'))
+        while (n && common[n] != '_')
+            n--;
+    common[n] = '\0';
+}
+
 /* What the authors call all slots of an option: "expand" of expand, expand_BN, expand_relu; NULL: nothing. */
 static const char *common_beginning(struct search *s, const struct structure_class *class, int option)
 {
@@ -267,13 +278,7 @@ static const char *common_beginning(struct search *s, const struct structure_cla
         count++;
         if (!common && !(common = arena_strdup(s->arena, name)))
             return NULL;
-        size_t n = 0;
-        while (common[n] && common[n] == name[n])
-            n++;
-        if ((common[n] && common[n] != '_') || (name[n] && name[n] != '_'))
-            while (n && common[n] != '_')
-                n--;
-        common[n] = '\0';
+        cut_to_shared_words(common, name);
     }
     return count > 1 && common && *common ? arena_printf(s->arena, "with_%s", torch_identifier(s->arena, common))
                                           : NULL;
