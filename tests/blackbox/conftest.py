@@ -88,13 +88,16 @@ class Daemon:
         arguments = [program("h5ptd")]
         for name, value in self.options.items():
             arguments += ["--" + name.replace("_", "-"), str(value)]
-        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=self.environment)
+        self.process = subprocess.Popen(self.command(arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, env=self.environment)
         log.close()
         started = until(lambda: self._started(seen), "the daemon starts")
         self.url = ("https://" if started["tls"] else "http://") + started["listen"]
         self.admin = "http://" + started["admin_listen"]
         self.address = tuple(f(part) for f, part in zip((str, int), started["listen"].rsplit(":", 1)))
         return started
+
+    def command(self, arguments):
+        return arguments
 
     def _started(self, seen):
         assert self.process.poll() is None, open(self.log_path).read()
