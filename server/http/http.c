@@ -32,6 +32,7 @@ struct http {
     char address[LISTEN_ADDRESS_SIZE];
     struct MHD_Daemon *daemon;
     struct stall_watch *stalls; /* bodies that arrive */
+    struct stall_watch *waits;  /* connections whose next request has not begun */
     atomic_size_t in_progress;  /* requests */
 };
 
@@ -174,6 +175,35 @@ static enum MHD_Result answer(struct request *request)
     return request->route->handler(request);
 }
 
+static struct stall *wait_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+/* From now on the headers of the next request must come within the idle timeout. That of libmicrohttpd begins anew with each
+ * byte, so that a client could keep a connection with a byte now and then. */
+static void await_request(struct http *http, struct MHD_Connection *connection)
+{
+    struct stall *wait = wait_of(connection);
+    if (wait && !wait->watched)
+        stall_begin(http->waits, wait, connection);
+}
+
+static void leave_alone(struct http *http, struct MHD_Connection *connection)
+{
+    struct stall *wait = wait_of(connection);
+    if (wait)
+        (void)stall_end(http->waits, wait);
+}
+
+static void end_waiting(void *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info)
+        (void)shutdown(info->connect_fd, SHUT_RDWR);
+}
+
 /* Called with the headers, with each part of the body, at its end, and again after a request that waited was resumed. */
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url, const char *method,
                               const char *version, const char *upload_data, size_t *upload_data_size, void **state)
@@ -186,7 +216,9 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
         if (!request)
             return MHD_NO;
         (void)atomic_fetch_add(&http->in_progress, 1);
-        metrics_add(http->service->metrics, METRIC_http_requests_in_flight, NULL, 1);
+        leave_alone(http, connection);
+        if (http->listener == MAIN)
+            metrics_add(http->service->metrics, METRIC_http_requests_in_flight, NULL, 1);
         if (admit(request, &request->problem) && refuse_at_once(request))
             return refuse(request);
         if (has_body(request))
@@ -251,16 +283,17 @@ static void measure_request(const struct request *request, bool aborted)
         metrics_add(metrics, METRIC_http_upload_bytes_total, NULL, (double)request->upload.bytes);
     metrics_observe(metrics, METRIC_http_request_duration_seconds, METRIC_LABELS(route),
                     (double)(text_clock_us() - request->started_us) / 1e6);
-    metrics_add(metrics, METRIC_http_requests_in_flight, NULL, -1);
+    if (request->listener == MAIN)
+        metrics_add(metrics, METRIC_http_requests_in_flight, NULL, -1);
 }
 
 static void finish(void *context, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code)
 {
     struct http *http = context;
     struct request *request = *state;
-    (void)connection;
     if (!request)
         return;
+    await_request(http, connection);
     (void)stall_end(http->stalls, &request->stall);
     log_request(request, code);
     measure_request(request, code != MHD_REQUEST_TERMINATED_COMPLETED_OK);
@@ -269,12 +302,22 @@ static void finish(void *context, struct MHD_Connection *connection, void **stat
     (void)atomic_fetch_sub(&http->in_progress, 1);
 }
 
-static void count_connection(void *context, struct MHD_Connection *connection, void **state,
-                             enum MHD_ConnectionNotificationCode code)
+/* A connection begins or ends; its state is the struct stall in which it waits for the headers of a request. */
+static void note_connection(void *context, struct MHD_Connection *connection, void **state,
+                            enum MHD_ConnectionNotificationCode code)
 {
     struct http *http = context;
-    (void)connection, (void)state;
-    metrics_add(http->service->metrics, METRIC_http_connections, NULL, code == MHD_CONNECTION_NOTIFY_STARTED ? 1 : -1);
+    const bool begins = code == MHD_CONNECTION_NOTIFY_STARTED;
+    if (http->listener == MAIN)
+        metrics_add(http->service->metrics, METRIC_http_connections, NULL, begins ? 1 : -1);
+    if (begins) {
+        *state = calloc(1, sizeof(struct stall));
+        await_request(http, connection);
+    } else {
+        leave_alone(http, connection);
+        free(*state);
+        *state = NULL;
+    }
 }
 
 static void log_library(void *context, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
@@ -299,13 +342,16 @@ int http_start(struct service *service, enum route_listener listener, const char
     const struct config *config = service->config;
     int fd = -1;
     if (stall_watch_start((int64_t)config->upload_idle_timeout, answer_stalled, &http->stalls, err) ||
+        stall_watch_start((int64_t)config->idle_timeout, end_waiting, &http->waits, err) ||
         (fd = listen_on(address, http->address, err)) < 0) {
+        stall_watch_stop(http->waits);
         stall_watch_stop(http->stalls);
         free(http);
         return -1;
     }
     const bool tls = listener == MAIN && tls_wanted(config);
-    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+    /* Not epoll: libmicrohttpd uses it edge-triggered, and never sees the end of a connection whose last bytes came with it. */
+    const unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
                            (tls ? MHD_USE_TLS : 0);
     /* libmicrohttpd takes the function as an object. */
     const union {
@@ -321,15 +367,15 @@ int http_start(struct service *service, enum route_listener listener, const char
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
-    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
-                                    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, finish, http,
-                                    MHD_OPTION_NOTIFY_CONNECTION, listener == MAIN ? count_connection : NULL, http,
-                                    MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections,
-                                    MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(config->idle_timeout / 1000),
-                                    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_ARRAY,
-                                    pool, MHD_OPTION_ARRAY, certificate, MHD_OPTION_END);
+    http->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, handle, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_NOTIFY_COMPLETED, finish, http, MHD_OPTION_NOTIFY_CONNECTION, note_connection, http,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)(config->idle_timeout / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_ARRAY, pool, MHD_OPTION_ARRAY, certificate, MHD_OPTION_END);
     if (!http->daemon) {
         (void)close(fd);
+        stall_watch_stop(http->waits);
         stall_watch_stop(http->stalls);
         free(http);
         return h5pt_fail(err, H5PT_INTERNAL, address, "Starting the HTTP server on %s failed", address);
@@ -356,6 +402,7 @@ void http_stop(struct http *http)
     if (!http)
         return;
     MHD_stop_daemon(http->daemon);
+    stall_watch_stop(http->waits);
     stall_watch_stop(http->stalls);
     free(http);
 }

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { BACKLOG = 512, HOST_SIZE = 64, PORT_SIZE = 8 };
+enum { BACKLOG = SOMAXCONN, HOST_SIZE = 64, PORT_SIZE = 8 };
 
 void listen_print_address(const struct sockaddr *address, char ret[LISTEN_ADDRESS_SIZE])
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Uploads that do not go on. libmicrohttpd closes a silent connection without a word; here a thread of its own sees it first and
- * lets the request say why. Safe from any thread. */
+/* Uploads, and headers, that do not go on. libmicrohttpd closes a silent connection without a word, and never one in which a byte
+ * comes now and then; here a thread of its own sees both, and lets a request say why. Safe from any thread. */
 #ifndef H5PT_HTTP_STALL_H
 #define H5PT_HTTP_STALL_H
 

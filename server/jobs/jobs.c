@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "jobs/jobs.h"
 
+#include <poll.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,11 +142,31 @@ void jobs_dequeue(struct job *job)
     job->jobs->queue_length--;
 }
 
+/* Stores a record. Where that fails for a reason that may pass, such as a disk that is full, a runner tries again until the job is
+ * not wanted any more or the service stops. */
+static int store_patiently(struct job *job, struct job_record *next, enum store_durability durability,
+                           struct h5pt_error *err)
+{
+    enum { PAUSE_MS = 500 };
+    for (bool told = false;; told = true) {
+        *err = (struct h5pt_error)H5PT_ERROR_INIT;
+        if (store_update(job->jobs->store, next, durability, err) == 0)
+            return 0;
+        if (err->code == H5PT_CONFLICT || job->stop < 0)
+            return -1;
+        if (!told)
+            log_failure(LOG_ERROR, "job_not_stored_yet", err, json_pack("{s:s}", "job_id", job->id));
+        struct pollfd stop = {.fd = job->stop, .events = POLLIN};
+        if (poll(&stop, 1, PAUSE_MS) > 0)
+            return -1;
+    }
+}
+
 int jobs_publish(struct job *job, struct job_record *next, enum store_durability durability, struct h5pt_error *err)
 {
     struct jobs *jobs = job->jobs;
     struct h5pt_error failure = H5PT_ERROR_INIT;
-    int result = job->transient ? 0 : store_update(jobs->store, next, durability, &failure);
+    int result = job->transient ? 0 : store_patiently(job, next, durability, &failure);
     if (result && failure.code != H5PT_CONFLICT) {
         /* Whoever waits is told; the stored record lets the job run again after the next start. */
         job_record_release(next);
