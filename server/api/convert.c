@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* POST, PUT /v1/convert: a conversion whose artifact is the answer, when it is ready in time. */
+#include <inttypes.h>
+
 #include "api/api.h"
 #include "http/respond.h"
 
@@ -10,6 +12,9 @@ static void add_verdict(struct request *request, const struct job_record *record
     const json_t *parity = json_object_get(record->result, "parity");
     const json_t *ok = json_object_get(parity, "ok"), *max_abs = json_object_get(parity, "max_abs");
     request_header(request, "H5PT-Conversion", "%s", record->id);
+    if (record->run_us)
+        request_header(request, "Server-Timing", "queue;dur=%" PRId64 ", worker;dur=%.3f",
+                       record->started_ms - record->created_ms, (double)record->run_us / 1e3);
     if (*record->reused_from)
         request_header(request, "H5PT-Reused-From", "%s", record->reused_from);
     if (verdict)

@@ -10,11 +10,12 @@
 static const char request_headers[] = "Authorization, Cache-Control, Content-Digest, Content-Type, Idempotency-Key, "
                                       "If-Match, If-None-Match, If-Range, "
                                       "Last-Event-ID, Prefer, Range, Repr-Digest, X-Request-ID";
-static const char response_headers[] = "Accept-Ranges, Content-Disposition, Content-Range, ETag, H5PT-Conversion, "
-                                       "H5PT-Parity-Max-Abs, H5PT-Parity-Ok, "
-                                       "H5PT-Reused-From, H5PT-Verdict, Idempotent-Replayed, Link, Location, "
-                                       "Preference-Applied, RateLimit, RateLimit-Policy, "
-                                       "Repr-Digest, Retry-After, WWW-Authenticate, X-Accel-Buffering, X-Request-ID";
+static const char
+    response_headers[] = "Accept-Ranges, Content-Disposition, Content-Range, ETag, H5PT-Conversion, "
+                         "H5PT-Parity-Max-Abs, H5PT-Parity-Ok, "
+                         "H5PT-Reused-From, H5PT-Verdict, Idempotent-Replayed, Link, Location, "
+                         "Preference-Applied, RateLimit, RateLimit-Policy, "
+                         "Repr-Digest, Retry-After, Server-Timing, WWW-Authenticate, X-Accel-Buffering, X-Request-ID";
 enum { PREFLIGHT_MAX_AGE_S = 3600 };
 
 static const char *origins_of(const struct request *request)

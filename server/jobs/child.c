@@ -385,8 +385,14 @@ int child_run(const struct child_request *request, struct child_result *ret, str
 int child_describe(const char *program, const struct config *config, json_t **ret, struct h5pt_error *err)
 {
     struct child_result result;
-    const struct child_request request = {
-        .program = program, .config = config, .inputs = {-1, -1, -1}, .output_dir = -1, .describe = true, .stop = -1};
+    enum { DESCRIBE_LIMIT_MS = 60000 }; /* whatever a conversion may take */
+    const struct child_request request = {.program = program,
+                                          .config = config,
+                                          .inputs = {-1, -1, -1},
+                                          .output_dir = -1,
+                                          .describe = true,
+                                          .limit_ms = DESCRIBE_LIMIT_MS,
+                                          .stop = -1};
     if (child_run(&request, &result, err))
         return -1;
     if (json_object_get(result.last, "version")) {

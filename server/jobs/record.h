@@ -88,6 +88,7 @@ struct job_record {
     char content[JOB_SHA256_SIZE];      /* of everything that was sent: all parts and the options */
     char core[JOB_SHA256_SIZE];         /* of the program that made the result, or "" */
     char reused_from[TEXT_ID_SIZE];     /* the conversion that made the result, when it was another one, or "" */
+    int64_t run_us;                     /* of the worker, in this life of the daemon; not stored */
     /* Shared and never changed once set: */
     json_t *result;    /* {"verdict", "parity", …} of a worker that reported, or NULL */
     json_t *error;     /* a problem, when the state is failed, or NULL */

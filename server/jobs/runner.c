@@ -178,6 +178,7 @@ static bool run_once(struct job *job, struct h5pt_error *err)
     else
         again = take_result(job, &next, &draft, &result);
     if (job_state_finished(next.state)) {
+        next.run_us = result.run_us;
         job_record_finish(&next);
         log_end(&next, &result);
         if (!job->transient)

@@ -2,6 +2,7 @@
 """POST and PUT /v1/convert, /v1/inspect: a model in, the converted one out, checked with the real torch."""
 import json
 import os
+import re
 
 import jsonschema
 import pytest
@@ -149,3 +150,13 @@ def test_inspection_keeps_nothing(start_daemon, model, refused_model, report_sch
     assert daemon.get("/v1/conversions").json() == {"conversions": [], "next": None}
     # The upload goes when the request ends, which the client may see a moment before.
     until(lambda: [daemon.files(room) for room in ("tmp", "inputs", "outputs")] == [[], [], []], "nothing is kept")
+
+
+def test_the_answer_says_what_took_its_time(daemon, model, refused_model):
+    for upload, status in (model, 200), (refused_model, 422):
+        answer = daemon.post("/v1/convert", upload)
+        assert answer.status_code == status
+        queue, worker = map(float, re.fullmatch(r"queue;dur=(\d+), worker;dur=(\d+\.\d+)", answer.headers["Server-Timing"]).groups())
+        assert 0 < worker < answer.elapsed.total_seconds() * 1e3 and queue + worker < answer.elapsed.total_seconds() * 1e3 + 2  # of whole milliseconds
+    accepted = daemon.post("/v1/convert?wait=0", model)
+    assert accepted.status_code == 202 and "Server-Timing" not in accepted.headers
