@@ -113,7 +113,8 @@ static void request_free(struct request *request)
 static enum MHD_Result take_body(struct request *request, const char *bytes, size_t count)
 {
     if (request->problem.code == H5PT_OK && request->route->body == UPLOAD) {
-        (void)upload_feed(&request->upload, bytes, count, &request->problem);
+        if (upload_feed(&request->upload, bytes, count, &request->problem))
+            upload_release(&request->upload); /* the client may take long to send the rest, and to read the answer */
         return MHD_YES;
     }
     request->drained += count;
@@ -130,6 +131,7 @@ static int finish_upload(struct request *request, struct h5pt_error *err)
 
 static enum MHD_Result refuse(struct request *request)
 {
+    upload_release(&request->upload);
     if (cors_is_preflight(request))
         return cors_respond_preflight(request);
     return respond_problem(request, &request->problem);

@@ -211,6 +211,7 @@ def test_the_disk_is_full_while_uploads_arrive(small_disk, model):
     for body in large, chunks(), large, chunks():
         answer = daemon.post("/v1/conversions", body)
         assert (answer.status_code, answer.json()["code"]) == (507, "DISK_FULL"), answer.text
+        assert daemon.files("tmp") == []
     daemon.fill(leave=0)
     for path in "/v1/conversions", "/v1/convert", "/v1/inspect":
         answer = daemon.post(path, model)
