@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "api/api.h"
+#include "http/fields.h"
 #include "http/respond.h"
 #include "web/web.h"
 
@@ -26,17 +27,11 @@ static const struct web_file *find_file(const char *path)
     return NULL;
 }
 
-static const char *header(const struct request *request, const char *name)
-{
-    const char *value = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
-    return value ? value : "";
-}
-
 /* Whether the client names gzip, or *, and not with q=0. */
 static bool takes_gzip(const char *accept)
 {
     bool any = false;
-    for (const char *p = accept; *p; p += strcspn(p, ",")) {
+    for (const char *p = accept ? accept : ""; *p; p += strcspn(p, ",")) {
         p += strspn(p, " \t,");
         const size_t length = strcspn(p, " \t;,");
         const char *quality = strpbrk(p, ",;");
@@ -53,12 +48,6 @@ static bool takes_gzip(const char *accept)
     return any;
 }
 
-/* Whether If-None-Match has the tag, weak or not. */
-static bool has_tag(const char *list, const char *tag)
-{
-    return strcmp(list, "*") == 0 || strstr(list, tag);
-}
-
 static enum MHD_Result respond_web_file(struct request *request, const struct web_file *file)
 {
     request_header(request, "ETag", "W/%s", file->tag); /* weak: the same for every encoding */
@@ -66,9 +55,9 @@ static enum MHD_Result respond_web_file(struct request *request, const struct we
                    file->named_by_content ? "public, max-age=31536000, immutable" : "no-cache");
     request_header(request, "Vary", "Accept-Encoding");
     request_header(request, "Cross-Origin-Resource-Policy", "same-origin");
-    if (has_tag(header(request, "If-None-Match"), file->tag))
+    if (field_has_tag(request_field(request, "If-None-Match"), file->tag, false))
         return respond_empty(request, MHD_HTTP_NOT_MODIFIED);
-    const bool gzip = file->gzip.length && takes_gzip(header(request, "Accept-Encoding"));
+    const bool gzip = file->gzip.length && takes_gzip(request_field(request, "Accept-Encoding"));
     const struct web_bytes content = gzip ? file->gzip : file->identity;
     if (gzip)
         request_header(request, "Content-Encoding", "gzip");

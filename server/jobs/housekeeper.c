@@ -51,38 +51,53 @@ static void refuse_overdue(struct job *job)
 }
 
 /* The files of a conversion go first, so that a crash in between leaves nothing behind that is not found again. */
-static void expire(struct jobs *jobs, struct job_record *record)
+static bool expire(struct jobs *jobs, struct job_record *record)
 {
     struct job_record next = job_record_copy(record);
     json_decref(next.artifacts);
     next.artifacts = NULL;
     next.state = JOB_EXPIRED;
     files_drop_output(jobs->files, record->id);
-    if (store_update(jobs->store, &next, STORE_LAZY, NULL) == 0) /* else the next sweep tries again */
+    const bool expired = store_update(jobs->store, &next, STORE_LAZY, NULL) == 0;
+    if (expired)
         metrics_add(jobs->metrics, METRIC_jobs_expired_total, NULL, 1);
     job_record_release(&next);
+    return expired;
 }
 
-static void forget(struct jobs *jobs, struct job_record *record)
+static bool forget(struct jobs *jobs, struct job_record *record)
 {
-    (void)store_remove(jobs->store, record->id, NULL);
+    return store_remove(jobs->store, record->id, NULL) == 0;
 }
 
-/* Applies `act` to the records in these states that finished before a time. */
-static void sweep(struct jobs *jobs, unsigned states, int64_t before, void (*act)(struct jobs *, struct job_record *))
+/* Applies `act` to some of the records in these states that finished before a time. True when there may be more; what `act` fails
+ * for stays for the next sweep. */
+static bool sweep_page(struct jobs *jobs, unsigned states, int64_t before,
+                       bool (*act)(struct jobs *, struct job_record *))
 {
-    const struct store_query query = {
-        .states = states, .finished_before_ms = before, .oldest_first = true, .limit = SWEEP_PAGE};
+    const struct store_query query = {.states = states, .finished_before_ms = before, .limit = SWEEP_PAGE};
     struct job_record *records;
-    size_t count;
+    size_t count, done = 0;
     struct h5pt_error err = H5PT_ERROR_INIT;
     if (store_list(jobs->store, &query, &records, &count, &err)) {
         log_failure(LOG_ERROR, "sweep_failed", &err, NULL);
-        return;
+        return false;
     }
     for (size_t i = 0; i < count; i++)
-        act(jobs, &records[i]);
+        done += act(jobs, &records[i]);
     store_free_records(records, count);
+    return done == SWEEP_PAGE;
+}
+
+/* With the lock held, which is given up meanwhile: one page of everything whose time has come. True when there may be more. */
+static bool sweep(struct jobs *jobs)
+{
+    const int64_t now = text_now_ms(), retention = (int64_t)jobs->config->retention;
+    jobs_unlock(jobs);
+    bool more = sweep_page(jobs, 1u << JOB_SUCCEEDED | 1u << JOB_FAILED | 1u << JOB_CANCELED, now - retention, expire);
+    more |= sweep_page(jobs, 1u << JOB_EXPIRED, now - 2 * retention, forget);
+    jobs_lock(jobs);
+    return more;
 }
 
 void *jobs_keep_house(void *context)
@@ -90,7 +105,7 @@ void *jobs_keep_house(void *context)
     struct jobs *jobs = context;
     const int64_t retention = (int64_t)jobs->config->retention;
     const int64_t interval = retention / 2 < SWEEP_INTERVAL_MS ? retention / 2 : SWEEP_INTERVAL_MS;
-    int64_t next_sweep = text_clock_ms() + interval;
+    int64_t next_sweep = text_clock_ms(); /* the service may have been down for long */
     jobs_lock(jobs);
     while (!jobs->stopping) {
         int64_t until_ms = wake_late_waiters(jobs, next_sweep);
@@ -102,12 +117,8 @@ void *jobs_keep_house(void *context)
             continue;
         }
         if (text_clock_ms() >= next_sweep) {
-            jobs_unlock(jobs);
-            const int64_t now = text_now_ms();
-            sweep(jobs, 1u << JOB_SUCCEEDED | 1u << JOB_FAILED | 1u << JOB_CANCELED, now - retention, expire);
-            sweep(jobs, 1u << JOB_EXPIRED, now - 2 * retention, forget);
-            next_sweep = text_clock_ms() + interval;
-            jobs_lock(jobs);
+            if (!sweep(jobs))
+                next_sweep = text_clock_ms() + interval;
             continue;
         }
         jobs->next_look = until_ms;

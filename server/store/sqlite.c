@@ -40,6 +40,7 @@ static const char *const migrations[] = {
     "CREATE INDEX jobs_by_content ON jobs (content);"
     "CREATE INDEX jobs_by_owner ON jobs (owner, id);"
     "CREATE INDEX jobs_by_webhook ON jobs (" WEBHOOK ") WHERE " WEBHOOK " IS NOT NULL;",
+    "CREATE INDEX jobs_by_end ON jobs (state, finished);",
 };
 enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };
 
@@ -321,9 +322,10 @@ static void query_text(const struct store_query *query, struct strbuf *ret)
     if (query->finished_before_ms)
         strbuf_add(ret, " AND finished < ?2");
     if (query->webhook_due_ms)
-        strbuf_add(ret, " AND " WEBHOOK " IS NOT NULL AND " WEBHOOK " <= ?5 ORDER BY " WEBHOOK " LIMIT ?3");
-    else
-        strbuf_addf(ret, " ORDER BY id %s LIMIT ?3", query->oldest_first ? "ASC" : "DESC");
+        strbuf_add(ret, " AND " WEBHOOK " IS NOT NULL AND " WEBHOOK " <= ?5 ORDER BY " WEBHOOK);
+    else if (!query->finished_before_ms) /* whose order would mean to read them all before the first */
+        strbuf_addf(ret, " ORDER BY id %s", query->oldest_first ? "ASC" : "DESC");
+    strbuf_add(ret, " LIMIT ?3");
 }
 
 /* Steps through the rows of a query with the lock held; what was read is in *records on failure too. */

@@ -44,7 +44,7 @@ struct store_query {
     unsigned states;            /* a set of 1u << JOB_…; 0: all */
     const char *owner;          /* only those of this one, or NULL */
     const char *before;         /* only ids less than this one, or NULL */
-    int64_t finished_before_ms; /* only those that finished before, or 0 */
+    int64_t finished_before_ms; /* only those that finished before, in no order; or 0 */
     int64_t webhook_due_ms;     /* only those whose webhook is to be called by then, the earliest first; or 0 */
     bool oldest_first;          /* otherwise the newest first */
     size_t limit;

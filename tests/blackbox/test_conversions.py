@@ -2,6 +2,7 @@
 """/v1/conversions: jobs from their creation to their end."""
 import hashlib
 import os
+import sqlite3
 
 from conftest import until
 
@@ -99,3 +100,18 @@ def test_finished_conversions_expire(start_daemon, model):
     assert answer.status_code == 410 and answer.json()["code"] == "EXPIRED"
     until(lambda: daemon.files("outputs") == [], "the artifacts are removed")
     until(lambda: daemon.get("/v1/conversions/" + job_id).status_code == 404, "the record is removed")
+
+
+def test_one_sweep_takes_all_that_is_due(start_daemon, model):
+    """However many there are: the next one comes a minute later."""
+    daemon = start_daemon(reuse="on", retention="24h")
+    for _ in range(600):
+        assert daemon.post("/v1/convert", model).status_code == 200
+    kept = daemon.post("/v1/convert", model).headers["H5PT-Conversion"]
+    daemon.stop()
+    with sqlite3.connect(os.path.join(daemon.data_dir, "jobs.sqlite")) as store:
+        store.execute("UPDATE jobs SET finished = finished - 90000000 WHERE id <> ?", [kept])
+    store.close()
+    daemon.start()
+    until(lambda: daemon.files("outputs") == [kept], "all that is due has expired")
+    assert daemon.job(kept)["state"] == "succeeded"
