@@ -101,16 +101,21 @@ static int create(struct conversion *c, const char *name)
     return fd >= 0 ? fd : h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be created");
 }
 
+static int sync_file(struct conversion *c, const char *name, const char *temporary)
+{
+    int fd = openat(c->request->output_dir, temporary, O_RDONLY | O_CLOEXEC);
+    int status = fd < 0 || fsync(fd) < 0 ? h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be written") : 0;
+    if (fd >= 0)
+        (void)close(fd);
+    return status;
+}
+
 /* On the disk, then under its name. */
 static int publish(struct conversion *c, const char *name)
 {
     char temporary[64];
     temporary_name(name, temporary);
-    int fd = openat(c->request->output_dir, temporary, O_RDONLY | O_CLOEXEC);
-    int failed = fd < 0 || fsync(fd) < 0 ? h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be written") : 0;
-    if (fd >= 0)
-        (void)close(fd);
-    if (failed)
+    if (!c->request->unsynced && sync_file(c, name, temporary) < 0)
         return -1;
     if (renameat(c->request->output_dir, temporary, c->request->output_dir, name) < 0)
         return h5pt_fail_errno(c->err, H5PT_IO, name, "The file cannot be given its name");
@@ -469,7 +474,7 @@ static int write_report(struct conversion *c, json_t **ret)
         status = text ? write_text(c, report_name, text, strlen(text), NULL) : h5pt_fail_memory(c->err);
         if (status == 0)
             status = publish(c, report_name);
-        if (status == 0 && fsync(c->request->output_dir) < 0)
+        if (status == 0 && !c->request->unsynced && fsync(c->request->output_dir) < 0)
             status = h5pt_fail_errno(c->err, H5PT_IO, report_name, "The directory cannot be written");
         free(text);
     }

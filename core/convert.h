@@ -59,6 +59,7 @@ struct convert_request {
     bool weights_only;        /* no model: a state_dict of the tensors as stored, under their Keras names */
     const char *backend;      /* "tensorflow" or "theano": who computed a model of Keras 1; NULL: as the file tells */
     int output_dir;           /* an open directory for the artifacts; -1: dry run, nothing is written */
+    bool unsynced;            /* the caller sees to it that the artifacts come onto the disk */
     unsigned formats;         /* of enum convert_format; 0: the default ones */
     enum convert_parity parity;
     enum convert_layout layout;

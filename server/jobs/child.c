@@ -5,13 +5,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,12 +28,12 @@ enum { ARGUMENT_SIZE = 32, ARGUMENT_MAX = 16 + 2 * OPTION_MAX };
 
 struct child {
     const struct child_request *request;
+    struct fork_server *server;
     struct child_result *result;
-    pid_t pid;
-    int process;        /* pidfd */
-    int status, output; /* read ends of its pipes, non-blocking; -1 once at their end */
+    int status;         /* read end of its pipe, non-blocking; -1 once at its end: then there is no process any more */
     struct strbuf line; /* of the status pipe, not yet complete */
-    bool killed;
+    bool killed, ended;
+    struct worker_end end; /* once it has ended */
 };
 
 char *child_find_program(const char *configured, struct h5pt_error *err)
@@ -72,12 +68,11 @@ struct arguments {
     char text[3][ARGUMENT_SIZE], flags[OPTION_MAX][ARGUMENT_SIZE];
 };
 
-/* The strings stay with the request and *ret. posix_spawn takes them as not const, and does not change them. */
+/* The strings stay with the request and *ret. */
 static void build_arguments(const struct child_request *request, struct arguments *ret)
 {
     const struct config *config = request->config;
     size_t n = 0;
-    ret->list[n++] = (char *)request->program;
     (void)snprintf(ret->text[0], ARGUMENT_SIZE, "%" PRIu64, config->memory);
     (void)snprintf(ret->text[1], ARGUMENT_SIZE, "%" PRIu64, (config->cpu_time + 999) / 1000);
     (void)snprintf(ret->text[2], ARGUMENT_SIZE, "%" PRIu64, config->max_artifact);
@@ -120,81 +115,6 @@ static void build_arguments(const struct child_request *request, struct argument
     ret->list[n] = NULL;
 }
 
-/* Descriptors for the child are first moved out of the way of the numbers that it will see. */
-static int move_up(int fd)
-{
-    enum { ABOVE = 10 };
-    return fcntl(fd, F_DUPFD_CLOEXEC, ABOVE);
-}
-
-static int spawn_with(const struct child_request *request, const int sources[WORKER_FD_COUNT], pid_t *ret_pid)
-{
-    struct arguments arguments;
-    build_arguments(request, &arguments);
-    /* One thread of BLAS for each conversion, from the moment that the library is loaded; nothing else. */
-    char *environment[] = {(char *)"OPENBLAS_NUM_THREADS=1", NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    int error = posix_spawn_file_actions_init(&actions);
-    if (error)
-        return error;
-    error = posix_spawnattr_init(&attributes);
-    if (error) {
-        (void)posix_spawn_file_actions_destroy(&actions);
-        return error;
-    }
-    for (int target = 0; target < WORKER_FD_COUNT && !error; target++)
-        if (sources[target] >= 0)
-            error = posix_spawn_file_actions_adddup2(&actions, sources[target], target);
-    if (!error)
-        error = posix_spawn_file_actions_addclosefrom_np(&actions, WORKER_FD_COUNT);
-    if (!error)
-        error = posix_spawnattr_setflags(&attributes,
-                                         POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-    if (!error)
-        error = posix_spawnattr_setsigmask(&attributes, &none);
-    if (!error)
-        error = posix_spawnattr_setsigdefault(&attributes, &all);
-    if (!error)
-        error = posix_spawn(ret_pid, request->program, &actions, &attributes, arguments.list, environment);
-    (void)posix_spawnattr_destroy(&attributes);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    return error;
-}
-
-/* Starts the worker with `status` and `output` as the write ends of its pipes. */
-static int spawn(const struct child_request *request, int status, int output, pid_t *ret_pid, struct h5pt_error *err)
-{
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    const int wanted[WORKER_FD_COUNT] = {
-        null,
-        null,
-        output,
-        [WORKER_INPUT_FD] = request->inputs[FILES_MODEL],
-        [WORKER_OUTPUT_FD] = request->output_dir,
-        [WORKER_STATUS_FD] = status,
-        [WORKER_ARCHITECTURE_FD] = request->inputs[FILES_ARCHITECTURE],
-        [WORKER_REFERENCE_FD] = request->inputs[FILES_REFERENCE],
-    };
-    int sources[WORKER_FD_COUNT];
-    bool moved = null >= 0;
-    for (int i = 0; i < WORKER_FD_COUNT; i++) {
-        sources[i] = wanted[i] < 0 ? -1 : move_up(wanted[i]);
-        moved = moved && (wanted[i] < 0 || sources[i] >= 0);
-    }
-    int error = moved ? spawn_with(request, sources, ret_pid) : errno;
-    for (int i = 0; i < WORKER_FD_COUNT; i++)
-        if (sources[i] >= 0)
-            (void)close(sources[i]);
-    if (null >= 0)
-        (void)close(null);
-    errno = error;
-    return error ? h5pt_fail_errno(err, H5PT_INTERNAL, "worker", "Starting the worker failed") : 0;
-}
-
 static void take_line(struct child *child, json_t *line)
 {
     const char *stage = json_string_value(json_object_get(line, "stage"));
@@ -232,10 +152,10 @@ static void end(struct child *child, enum child_end why)
         return;
     child->killed = true;
     child->result->end = why;
-    (void)pidfd_send_signal(child->process, SIGKILL, NULL, 0);
+    fork_server_kill(child->server);
 }
 
-/* Reads what there is; closes a pipe that is at its end. */
+/* Reads what there is; closes the pipe when it is at its end. */
 static void read_status(struct child *child)
 {
     char chunk[65536];
@@ -246,14 +166,13 @@ static void read_status(struct child *child)
             child->status = -1;
             return;
         }
+        if (child->killed)
+            continue;
         strbuf_add_bytes(&child->line, chunk, (size_t)n);
-        if (!strbuf_ok(&child->line) || child->line.length > STATUS_LINE_MAX) {
+        if (!strbuf_ok(&child->line) || child->line.length > STATUS_LINE_MAX)
             end(child, CHILD_CRASHED);
-            (void)close(child->status);
-            child->status = -1;
-            return;
-        }
-        take_lines(child, (size_t)n);
+        else
+            take_lines(child, (size_t)n);
     }
 }
 
@@ -261,12 +180,7 @@ static void read_output(struct child *child)
 {
     char chunk[1024];
     ssize_t n;
-    while (child->output >= 0 && (n = read(child->output, chunk, sizeof chunk)) != -1) {
-        if (n == 0) {
-            (void)close(child->output);
-            child->output = -1;
-            return;
-        }
+    while ((n = read(child->server->output, chunk, sizeof chunk)) > 0) {
         size_t have = strlen(child->result->output), room = sizeof child->result->output - 1 - have;
         size_t take = (size_t)n < room ? (size_t)n : room;
         memcpy(child->result->output + have, chunk, take);
@@ -274,17 +188,17 @@ static void read_output(struct child *child)
     }
 }
 
-/* Serves the pipes until the process has ended. */
+/* Serves the pipes until the process has ended and nobody writes any more. */
 static void watch(struct child *child)
 {
     const struct child_request *request = child->request;
     const int64_t limit = request->limit_ms ? request->limit_ms : (int64_t)request->config->wall_time;
     const int64_t deadline = text_clock_ms() + limit;
-    for (;;) {
+    while (!child->ended || child->status >= 0) {
         struct pollfd polls[] = {
-            {.fd = child->process, .events = POLLIN},
+            {.fd = child->ended ? -1 : child->server->socket, .events = POLLIN},
             {.fd = child->status, .events = POLLIN},
-            {.fd = child->output, .events = POLLIN},
+            {.fd = child->ended ? -1 : child->server->output, .events = POLLIN},
             {.fd = child->killed ? -1 : child->request->stop, .events = POLLIN},
         };
         int64_t left = deadline - text_clock_ms();
@@ -296,18 +210,22 @@ static void watch(struct child *child)
             end(child, CHILD_STOPPED);
         read_status(child);
         read_output(child);
-        if (ready > 0 && polls[0].revents)
-            return;
+        if (ready > 0 && polls[0].revents) {
+            child->end = fork_server_take(child->server);
+            child->ended = true;
+        }
     }
+    read_output(child);
 }
 
-static void judge(struct child *child, int ended)
+static void judge(struct child *child)
 {
     struct child_result *result = child->result;
-    if (WIFEXITED(ended))
-        result->status = WEXITSTATUS(ended);
+    if (WIFEXITED(child->end.status))
+        result->status = WEXITSTATUS(child->end.status);
     else
-        result->signal = WTERMSIG(ended);
+        result->signal = WTERMSIG(child->end.status);
+    result->peak_bytes = child->end.peak_bytes;
     if (child->killed)
         return;
     if (result->signal == SIGXCPU)
@@ -318,68 +236,74 @@ static void judge(struct child *child, int ended)
         result->end = CHILD_REPORTED;
 }
 
-static int make_pipe(int ret[2], struct h5pt_error *err)
-{
-    if (pipe2(ret, O_CLOEXEC))
-        return h5pt_fail_errno(err, H5PT_INTERNAL, "worker", "Making a pipe failed");
-    (void)fcntl(ret[0], F_SETFL, O_NONBLOCK);
-    return 0;
-}
-
 static int start(struct child *child, struct h5pt_error *err)
 {
-    int status[2], output[2];
-    if (make_pipe(status, err))
-        return -1;
-    if (make_pipe(output, err)) {
-        (void)close(status[0]);
-        (void)close(status[1]);
-        return -1;
-    }
+    const struct child_request *request = child->request;
+    struct arguments arguments;
+    int status[2];
+    if (pipe2(status, O_CLOEXEC))
+        return h5pt_fail_errno(err, H5PT_INTERNAL, "worker", "Making a pipe failed");
+    (void)fcntl(status[0], F_SETFL, O_NONBLOCK);
+    const int fds[WORKER_PASSED_FDS] = {
+        [WORKER_INPUT_FD - WORKER_INPUT_FD] = request->inputs[FILES_MODEL],
+        [WORKER_OUTPUT_FD - WORKER_INPUT_FD] = request->output_dir,
+        [WORKER_STATUS_FD - WORKER_INPUT_FD] = status[1],
+        [WORKER_ARCHITECTURE_FD - WORKER_INPUT_FD] = request->inputs[FILES_ARCHITECTURE],
+        [WORKER_REFERENCE_FD - WORKER_INPUT_FD] = request->inputs[FILES_REFERENCE],
+    };
+    build_arguments(request, &arguments);
     child->status = status[0];
-    child->output = output[0];
-    int result = spawn(child->request, status[1], output[1], &child->pid, err);
+    int result = fork_server_send(child->server, arguments.list, fds, err);
     (void)close(status[1]);
-    (void)close(output[1]);
-    if (result)
-        return -1;
-    child->process = pidfd_open(child->pid, 0);
-    if (child->process >= 0)
-        return 0;
-    h5pt_fail_errno(err, H5PT_INTERNAL, "worker", "Watching the worker failed");
-    (void)kill(child->pid, SIGKILL);
-    (void)waitpid(child->pid, NULL, 0);
-    return -1;
+    return result;
+}
+
+/* The next run is of this process too, unless it has had its share, or something has gone wrong: whoever makes a run crash has
+ * learnt nothing about the next. */
+static void tidy_up(const struct child *child, bool started)
+{
+    if (!started || child->result->end != CHILD_REPORTED || child->server->runs >= child->request->config->worker_runs)
+        fork_server_stop(child->server);
+}
+
+static int run_in(struct fork_server *server, const struct child_request *request, struct child_result *ret,
+                  struct h5pt_error *err)
+{
+    struct child_result result = {.end = CHILD_CRASHED};
+    struct child child = {.request = request, .server = server, .result = &result, .status = -1, .line = STRBUF_INIT};
+    const int64_t begun = text_clock_us();
+    int status = start(&child, err);
+    if (!status) {
+        watch(&child);
+        if (child.end.error) {
+            errno = child.end.error;
+            status = h5pt_fail_errno(err, H5PT_INTERNAL, "worker", "Starting the worker failed");
+        }
+        judge(&child);
+        result.run_us = text_clock_us() - begun;
+    }
+    tidy_up(&child, status == 0);
+    if (status || result.end != CHILD_REPORTED) {
+        json_decref(result.last);
+        result.last = NULL;
+    }
+    if (!status)
+        *ret = result;
+    if (child.status >= 0)
+        (void)close(child.status);
+    strbuf_release(&child.line);
+    return status;
 }
 
 int child_run(const struct child_request *request, struct child_result *ret, struct h5pt_error *err)
 {
-    struct child_result result = {.end = CHILD_CRASHED};
-    struct child child = {
-        .request = request, .result = &result, .process = -1, .status = -1, .output = -1, .line = STRBUF_INIT};
-    const int64_t begun = text_clock_us();
-    int started = start(&child, err);
-    if (!started) {
-        int ended = 0;
-        struct rusage usage = {0};
-        watch(&child);
-        while (wait4(child.pid, &ended, 0, &usage) < 0 && errno == EINTR)
-            ;
-        judge(&child, ended);
-        result.run_us = text_clock_us() - begun;
-        result.peak_bytes = (int64_t)usage.ru_maxrss * 1024;
-        if (result.end != CHILD_REPORTED) {
-            json_decref(result.last);
-            result.last = NULL;
-        }
-        *ret = result;
-    }
-    const int fds[] = {child.status, child.output, child.process};
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        if (fds[i] >= 0)
-            (void)close(fds[i]);
-    strbuf_release(&child.line);
-    return started;
+    if (request->server)
+        return run_in(request->server, request, ret, err);
+    struct fork_server own;
+    fork_server_init(&own, request->program);
+    int status = run_in(&own, request, ret, err);
+    fork_server_stop(&own);
+    return status;
 }
 
 int child_describe(const char *program, const struct config *config, json_t **ret, struct h5pt_error *err)

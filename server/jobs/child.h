@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One run of h5pt-worker: started with nothing but its descriptors, watched, and ended when it takes too long. */
+/* One run of h5pt-worker: in a process with nothing but its descriptors, watched, and ended when it takes too long. */
 #ifndef H5PT_JOBS_CHILD_H
 #define H5PT_JOBS_CHILD_H
 
@@ -9,12 +9,14 @@
 
 #include "base/error.h"
 #include "config.h"
+#include "jobs/fork_server.h"
 #include "jobs/record.h"
 #include "store/files.h"
 #include "write/digest.h"
 
 struct child_request {
-    const char *program;
+    const char *program;                      /* started for this run, when there is no server */
+    struct fork_server *server;               /* of the calling thread; NULL: none */
     const struct config *config;              /* limits and sandbox */
     int inputs[FILES_PART_COUNT], output_dir; /* borrowed; -1: none */
     const struct job_options *options;

@@ -28,7 +28,7 @@ static int run_worker(struct job *job, const struct job_record *record, int outp
 {
     struct files *files = job->jobs->files;
     struct child_request request = {
-        .program = job->jobs->worker->program,
+        .server = job->server,
         .config = job->jobs->config,
         .output_dir = output,
         .options = &record->options,
@@ -260,7 +260,7 @@ void jobs_give_up(struct job *job, const struct h5pt_error *why)
 }
 
 /* The next job, in the hands of this runner; NULL when draining. */
-static struct job *take_job(struct jobs *jobs, int stop)
+static struct job *take_job(struct jobs *jobs, int stop, struct fork_server *server)
 {
     jobs_lock(jobs);
     while (!jobs->draining && TAILQ_EMPTY(&jobs->queue))
@@ -270,6 +270,7 @@ static struct job *take_job(struct jobs *jobs, int stop)
         jobs_dequeue(job);
         TAILQ_INSERT_TAIL(&jobs->running, job, links);
         job->stop = stop;
+        job->server = server;
         jobs->running_count++;
     }
     jobs_unlock(jobs);
@@ -287,6 +288,7 @@ static void put_back(struct job *job, int64_t run_ms)
     while (read(job->stop, &count, sizeof count) > 0)
         ;
     job->stop = -1;
+    job->server = NULL;
     jobs_put(job);
     if (--jobs->running_count == 0)
         (void)pthread_cond_broadcast(&jobs->idle);
@@ -301,11 +303,14 @@ void *jobs_run(void *context)
         log_event(LOG_ERROR, "runner_not_started", NULL);
         return NULL;
     }
-    for (struct job *job; (job = take_job(jobs, stop));) {
+    struct fork_server server;
+    fork_server_init(&server, jobs->worker->program);
+    for (struct job *job; (job = take_job(jobs, stop, &server));) {
         const int64_t started = text_clock_ms();
         run_job(job);
         put_back(job, text_clock_ms() - started);
     }
+    fork_server_stop(&server);
     (void)close(stop);
     return NULL;
 }

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* h5pt-worker: one conversion in a process of its own, started by h5ptd with an open input file, an open output directory
- * and a pipe for its status (worker/status.h). It locks itself up before it looks at the file. */
+/* h5pt-worker: conversions, each in a process of its own (worker/serve.h) that h5ptd gives an open input file, an open output
+ * directory and a pipe for its status (worker/status.h). It locks itself up before it looks at the file. */
 #include <cblas.h>
 #include <errno.h>
 #include <getopt.h>
-#include <poll.h>
+#include <hdf5.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "convert.h"
 #include "worker/sandbox.h"
+#include "worker/serve.h"
 #include "worker/status.h"
+#include "write/digest.h"
 
 struct options {
     unsigned formats;
@@ -27,8 +30,6 @@ struct options {
     bool dry_run;  /* no output directory */
     bool describe; /* say what this build and this kernel can do, instead of a conversion */
 };
-
-enum { EXIT_OK = 0, EXIT_ORPHAN = 2 };
 
 static const struct option flags[] = {
     {"formats", required_argument, NULL, 'f'},
@@ -106,24 +107,18 @@ static int parse_options(int argc, char **argv, struct options *ret, struct h5pt
     return 0;
 }
 
-/* A daemon that dies takes its workers along; one that was dead before we asked for that has closed the pipe. */
-static void die_with_daemon(void)
-{
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    struct pollfd pipe = {.fd = WORKER_STATUS_FD};
-    if (poll(&pipe, 1, 0) != 0)
-        _exit(EXIT_ORPHAN);
-}
-
-/* What libraries do on first use and the walls would forbid: OpenBLAS maps and binds its buffer on the first product that
- * is not small, jansson reads its seed. */
+/* What libraries do on first use: it takes time that not every run has to spend, and the walls would forbid some of it. OpenBLAS
+ * maps and binds its buffer on the first product that is not small. */
 static void warm_up(void)
 {
     enum { N = 256 };
     static float a[N * N], c[N * N];
     openblas_set_num_threads(1);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, N, N, N, 1, a, N, a, N, 0, c, N);
-    json_object_seed(0);
+    (void)H5dont_atexit();
+    (void)H5open();
+    digest_free(digest_new());
+    tzset();
 }
 
 static int describe(const struct sandbox_state *sandbox, struct h5pt_error *err)
@@ -153,6 +148,7 @@ static int convert(const struct options *options, struct h5pt_error *err)
         .weights_only = options->weights_only,
         .backend = options->backend,
         .output_dir = options->dry_run ? -1 : WORKER_OUTPUT_FD,
+        .unsynced = true, /* the daemon does, before it says that there are any */
         .formats = options->formats,
         .parity = options->parity,
         .layout = options->layout,
@@ -174,7 +170,7 @@ static int run(int argc, char **argv, struct h5pt_error *err)
     struct sandbox_state sandbox;
     if (parse_options(argc, argv, &options, err) || sandbox_limit(&options.limits, err))
         return -1;
-    warm_up();
+    json_object_seed(0); /* the walls forbid to read it */
     int input = options.describe ? -1 : WORKER_INPUT_FD;
     int output = options.describe || options.dry_run ? -1 : WORKER_OUTPUT_FD;
     if (sandbox_enter(options.sandbox, input, output, &sandbox, err))
@@ -184,10 +180,13 @@ static int run(int argc, char **argv, struct h5pt_error *err)
 
 int main(int argc, char **argv)
 {
+    static struct worker_run order;
     struct h5pt_error err = H5PT_ERROR_INIT;
-    die_with_daemon();
+    (void)argc;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a daemon that was dead before has closed the socket */
     (void)signal(SIGPIPE, SIG_IGN);
-    if (run(argc, argv, &err))
+    warm_up();
+    if (worker_serve(argv[0], &order) && run(order.argc, order.argv, &err))
         status_send_error(&err);
-    _exit(EXIT_OK); /* past the exit handlers of libraries that have read a hostile file */
+    _exit(EXIT_SUCCESS); /* past the exit handlers of libraries that have read a hostile file */
 }

@@ -73,6 +73,7 @@ class Daemon:
             "workers": 2,
             "reuse": "off",
             "probe_interval": 0,
+            **({"worker_runs": 1} if "worker" in options else {}),
             **options,
         }
         self.environment = {}
@@ -143,17 +144,21 @@ class Daemon:
         return sorted(os.listdir(os.path.join(self.data_dir, room)))
 
     def workers(self):
-        """Process ids of the daemon's children."""
-        found = []
+        """Process ids of the workers that have a conversion: children of the daemon that have a child, or were started for one."""
+        children = {}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open("/proc/%s/stat" % pid) as file:
                     fields = file.read().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            if fields[0] != "Z" and int(fields[1]) == self.process.pid:
-                found.append(int(pid))
-        return found
+            if fields[0] != "Z":
+                children.setdefault(int(fields[1]), []).append(int(pid))
+        return [pid for pid in children.get(self.process.pid, []) if pid in children or self.options.get("worker_runs") == 1]
+
+    def conversions(self):
+        """Process ids of the processes that convert."""
+        return [int(pid) for worker in self.workers() for pid in open("/proc/%d/task/%d/children" % (worker, worker)).read().split()]
 
 
 @pytest.fixture
@@ -179,16 +184,20 @@ def daemon(tmp_path_factory):
 
 
 class Gate:
-    """The real worker behind a gate: it runs when the gate is open."""
+    """The real worker behind a gate: it takes a conversion when the gate is open."""
 
     def __init__(self, folder):
         self.closed = os.path.join(str(folder), "closed")
         self.worker = os.path.join(str(folder), "worker")
         with open(self.worker, "w") as file:
             file.write(
-                "#!/bin/sh\n"
-                "case \"$*\" in *--describe*) ;; *) while [ -e %s ]; do sleep 0.01; done ;; esac\n"
-                "exec %s \"$@\"\n" % (self.closed, program("h5pt-worker"))
+                "#!%s -IS\n"
+                "import os, socket, time\n"
+                "requests = socket.socket(fileno=8)\n"
+                "request = requests.recv(4096, socket.MSG_PEEK)\n"
+                "while b'--describe' not in request and os.path.exists(%r):\n"
+                "    time.sleep(0.01)\n"
+                "os.execv(%r, ['h5pt-worker'])\n" % (sys.executable, self.closed, program("h5pt-worker"))
             )
         os.chmod(self.worker, 0o755)
         self.close()
