@@ -14,10 +14,13 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "store/spares.h"
+
 struct files {
-    int lock, tmp, inputs, outputs;
+    int lock, tmp, inputs, outputs, spare;
     uint64_t reserve;
     _Atomic uint64_t claimed;
+    struct spares spares;
 };
 
 static int fail(struct h5pt_error *err, const char *what)
@@ -100,7 +103,8 @@ static int open_rooms(struct files *files, int data, struct h5pt_error *err)
     const struct {
         const char *name;
         int *fd;
-    } rooms[] = {{"tmp", &files->tmp}, {"inputs", &files->inputs}, {"outputs", &files->outputs}};
+    } rooms[] = {
+        {"tmp", &files->tmp}, {"inputs", &files->inputs}, {"outputs", &files->outputs}, {"spare", &files->spare}};
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
         if (mkdirat(data, rooms[i].name, 0700) && errno != EEXIST)
             return fail(err, "Making a directory");
@@ -118,12 +122,14 @@ int files_open(const char *data_dir, uint64_t reserve, struct files **ret, struc
     struct files *files = malloc(sizeof *files);
     if (!files)
         return h5pt_fail_memory(err);
-    *files = (struct files){-1, -1, -1, -1, reserve, 0};
+    *files = (struct files){.lock = -1, .tmp = -1, .inputs = -1, .outputs = -1, .spare = -1, .reserve = reserve};
+    spares_init(&files->spares, -1);
     int result = -1, data = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (data < 0)
         (void)fail(err, "Opening the data directory");
     else if (!take_lock(files, data, err) && !open_rooms(files, data, err))
         result = 0;
+    files->spares.directory = files->spare;
     if (data >= 0)
         (void)close(data);
     if (result) {
@@ -131,6 +137,7 @@ int files_open(const char *data_dir, uint64_t reserve, struct files **ret, struc
         return -1;
     }
     sweep(files->tmp, NULL, NULL, false);
+    sweep(files->spare, NULL, NULL, false);
     *ret = files;
     return 0;
 }
@@ -139,7 +146,8 @@ void files_close(struct files *files)
 {
     if (!files)
         return;
-    const int fds[] = {files->tmp, files->inputs, files->outputs, files->lock};
+    spares_release(&files->spares);
+    const int fds[] = {files->tmp, files->inputs, files->outputs, files->spare, files->lock};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)
             (void)close(fds[i]);
@@ -175,6 +183,9 @@ static int new_draft(struct files *files, struct files_draft *ret, int *ret_fd, 
 int files_new_upload(struct files *files, struct files_draft *ret, struct h5pt_error *err)
 {
     int fd = -1;
+    text_new_id(ret->name);
+    if (spares_take(&files->spares, files->tmp, ret->name))
+        return 0;
     if (new_draft(files, ret, &fd, err))
         return -1;
     (void)close(fd);
@@ -185,7 +196,9 @@ int files_new_part(struct files *files, const struct files_draft *draft, enum fi
                    struct h5pt_error *err)
 {
     int directory = open_directory(files->tmp, draft->name);
-    int fd = directory < 0 ? -1 : openat(directory, files_part_name(part), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = directory < 0
+                 ? -1
+                 : openat(directory, files_part_name(part), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         (void)fail(err, "Making a file for the upload");
     else
@@ -200,23 +213,34 @@ int files_new_output(struct files *files, struct files_draft *ret, int *ret_fd, 
     return new_draft(files, ret, ret_fd, err);
 }
 
-/* Syncs one file, which must be a plain one that nothing else refers to. */
+/* A file of its own, to which nothing else refers. */
+static int check_file(int directory, const char *name, struct h5pt_error *err)
+{
+    struct stat status;
+    if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW))
+        return fail(err, "Looking at a file");
+    if (S_ISREG(status.st_mode) && status.st_nlink == 1)
+        return 0;
+    return h5pt_fail(err, H5PT_INTERNAL, name, "A file of a conversion is not a plain file");
+}
+
 static int sync_file(int directory, const char *name, struct h5pt_error *err)
 {
     int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return fail(err, "Opening a file");
-    struct stat status;
-    int result = 0;
-    if (fstat(fd, &status) || !S_ISREG(status.st_mode) || status.st_nlink != 1)
-        result = h5pt_fail(err, H5PT_INTERNAL, name, "A file of a conversion is not a plain file");
-    else if (fsync(fd))
-        result = fail(err, "Syncing a file");
+    int result = fsync(fd) ? fail(err, "Syncing a file") : 0;
     (void)close(fd);
     return result;
 }
 
-static int sync_files(int directory, struct h5pt_error *err)
+static int sync_directory(int directory, struct h5pt_error *err)
+{
+    return fsync(directory) ? fail(err, "Syncing a directory") : 0;
+}
+
+static int for_files(int directory, int (*act)(int directory, const char *name, struct h5pt_error *err),
+                     struct h5pt_error *err)
 {
     int fd = open_directory(directory, ".");
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -229,54 +253,60 @@ static int sync_files(int directory, struct h5pt_error *err)
     int result = 0;
     for (const struct dirent *entry; !result && (entry = readdir(dir));)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            result = sync_file(directory, entry->d_name, err);
+            result = act(directory, entry->d_name, err);
     (void)closedir(dir);
-    if (!result && fsync(directory))
-        result = fail(err, "Syncing a directory");
     return result;
 }
 
-/* Moves a draft whose files are on the disk into a room, durably. */
-static int move(struct files *files, const struct files_draft *draft, int room, const char *id, struct h5pt_error *err)
+/* Moves a draft into a room, in place of what is there, and syncs it; after the move, so that the first sync brings everything to
+ * the disk at once. With `shared` its files are those of another conversion, and synced. */
+static int keep_in(int directory, struct files *files, const struct files_draft *draft, bool shared, int room,
+                   const char *id, struct h5pt_error *err)
 {
+    if (!shared && for_files(directory, check_file, err))
+        return -1;
     remove_tree(room, id);
-    if (renameat(files->tmp, draft->name, room, id) || fsync(room))
+    if (renameat(files->tmp, draft->name, room, id))
         return fail(err, "Keeping the files of a conversion");
-    return 0;
+    if ((shared || for_files(directory, sync_file, err) == 0) && sync_directory(directory, err) == 0 &&
+        sync_directory(room, err) == 0)
+        return 0;
+    remove_tree(room, id);
+    return -1;
 }
 
-static int keep(struct files *files, const struct files_draft *draft, int room, const char *id, struct h5pt_error *err)
+static int keep(struct files *files, const struct files_draft *draft, bool shared, int room, const char *id,
+                struct h5pt_error *err)
 {
-    int fd = open_directory(files->tmp, draft->name);
-    if (fd < 0)
+    int directory = open_directory(files->tmp, draft->name);
+    if (directory < 0)
         return fail(err, "Opening the directory of a conversion");
-    int result = sync_files(fd, err);
-    (void)close(fd);
-    return result ? -1 : move(files, draft, room, id, err);
+    int result = keep_in(directory, files, draft, shared, room, id, err);
+    (void)close(directory);
+    return result;
 }
 
 int files_keep_upload(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err)
 {
-    if (keep(files, draft, files->inputs, id, err) == 0)
+    if (keep(files, draft, false, files->inputs, id, err) == 0)
         return 0;
-    files_drop_input(files, id);
     files_drop_draft(files, draft);
     return -1;
 }
 
 int files_keep_output(struct files *files, const struct files_draft *draft, const char *id, struct h5pt_error *err)
 {
-    return keep(files, draft, files->outputs, id, err);
+    return keep(files, draft, false, files->outputs, id, err);
 }
 
-/* Second names in `to`, of files that were synced when they were kept. */
+/* Second names in `to`. */
 static int link_files(int from, int to, const char *const *names, size_t count, struct h5pt_error *err)
 {
     for (size_t i = 0; i < count; i++)
         if (linkat(from, names[i], to, names[i], 0))
             return errno == ENOENT ? h5pt_fail(err, H5PT_NOT_FOUND, names[i], "The artifact %s is gone", names[i])
                                    : fail(err, "Linking an artifact");
-    return fsync(to) ? fail(err, "Syncing a directory") : 0;
+    return 0;
 }
 
 int files_share_output(struct files *files, const char *from, const char *const *names, size_t count, const char *id,
@@ -288,7 +318,9 @@ int files_share_output(struct files *files, const char *from, const char *const 
         return h5pt_fail(err, H5PT_NOT_FOUND, from, "The artifacts of conversion %s are gone", from);
     int result = new_draft(files, &draft, &to, err);
     if (!result) {
-        result = link_files(source, to, names, count, err) || move(files, &draft, files->outputs, id, err) ? -1 : 0;
+        result = link_files(source, to, names, count, err);
+        if (!result)
+            result = keep(files, &draft, true, files->outputs, id, err);
         (void)close(to);
         if (result)
             files_drop_draft(files, &draft);
@@ -353,7 +385,8 @@ int files_open_artifact(struct files *files, const char *id, const char *name, i
 
 void files_drop_input(struct files *files, const char *id)
 {
-    remove_tree(files->inputs, id);
+    if (!spares_keep(&files->spares, files->inputs, id))
+        remove_tree(files->inputs, id);
 }
 
 void files_drop_output(struct files *files, const char *id)

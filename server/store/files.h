@@ -4,10 +4,11 @@
  *   lock           one daemon at a time
  *   tmp/           uploads that arrive and outputs that are written; emptied at each start
  *   inputs/ID/     the parts of an accepted upload (store/parts.def), until its conversion has finished
+ *   spare/         of inputs that are done with, for uploads to come (store/spares.h); emptied at each start
  *   outputs/ID/    the artifacts of a finished conversion; the same file may be one of several conversions
  *
- * What is not in tmp/ is complete and has reached the disk: it is written in tmp/, synced, renamed, and the directory is
- * synced. Safe from any thread. */
+ * What is in inputs/ and outputs/ when a record says so is complete and has reached the disk: it is written in tmp/, renamed, and
+ * all of it synced, before the record is. Safe from any thread. */
 #ifndef H5PT_STORE_FILES_H
 #define H5PT_STORE_FILES_H
 
@@ -19,7 +20,7 @@
 
 struct files;
 
-/* Makes the directories where they are missing, takes the lock (CONFLICT when another daemon has it), empties tmp/. So many
+/* Makes the directories where they are missing, takes the lock (CONFLICT when another daemon has it), empties tmp/ and spare/. So many
  * bytes of the disk are left free. */
 int files_open(const char *data_dir, uint64_t reserve, struct files **ret, struct h5pt_error *err);
 void files_close(struct files *files); /* NULL-safe */
