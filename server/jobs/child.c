@@ -25,6 +25,7 @@ enum {
 };
 
 enum { ARGUMENT_SIZE = 32, ARGUMENT_MAX = 16 + 2 * OPTION_MAX };
+_Static_assert((int)ARGUMENT_MAX <= (int)WORKER_ARGUMENTS_MAX, "the worker takes all arguments that there can be");
 
 struct child {
     const struct child_request *request;
