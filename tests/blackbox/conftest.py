@@ -156,6 +156,12 @@ class Daemon:
                 children.setdefault(int(fields[1]), []).append(int(pid))
         return [pid for pid in children.get(self.process.pid, []) if pid in children or self.options.get("worker_runs") == 1]
 
+    def sanitized(self):
+        """Whether it was built with a sanitizer, which takes memory as it likes."""
+        with open("/proc/%d/maps" % self.process.pid) as file:
+            maps = file.read()
+        return "libtsan" in maps or "libasan" in maps
+
     def conversions(self):
         """Process ids of the processes that convert."""
         return [int(pid) for worker in self.workers() for pid in open("/proc/%d/task/%d/children" % (worker, worker)).read().split()]

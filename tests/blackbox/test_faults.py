@@ -301,6 +301,8 @@ def large_model(folder, rows, columns):
 
 def test_a_worker_that_wants_too_much_memory(start_daemon, tmp_path, model):
     daemon = start_daemon(memory="512MiB")
+    if daemon.sanitized():
+        pytest.skip("the sanitizers do not work within a limit on the address space")
     with open(large_model(tmp_path, 8192, 16384), "rb") as file:
         answer = daemon.post("/v1/convert?parity=full", file)
     assert (answer.status_code, answer.json()["code"]) == (422, "WORKER_MEMORY"), answer.text

@@ -202,12 +202,6 @@ def memory(daemon):
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS"))
 
 
-def sanitized(daemon):
-    with open("/proc/%d/maps" % daemon.process.pid) as file:
-        maps = file.read()
-    return "libtsan" in maps or "libasan" in maps
-
-
 def test_many_streams_need_no_threads_and_little_memory(start_daemon, gate, model):
     daemon = start_daemon(worker=gate.worker, workers=1, heartbeat="300ms", max_connections=2000)
     jobs = [create(daemon, model) for _ in range(20)]
@@ -223,7 +217,7 @@ def test_many_streams_need_no_threads_and_little_memory(start_daemon, gate, mode
     assert all(head.startswith(b"HTTP/1.1 200 ") for head in heads)
     time.sleep(1)  # some heartbeats
     assert threads(daemon) == before[0]
-    if not sanitized(daemon):
+    if not daemon.sanitized():
         assert memory(daemon) - before[1] < 800 * (128 + 32 << 10)  # a connection has a pool of 128 KiB
     started = time.monotonic()
     assert daemon.get("/livez").status_code == 200 and time.monotonic() - started < 1
