@@ -40,7 +40,8 @@ static const char *const migrations[] = {
     "CREATE INDEX jobs_by_content ON jobs (content);"
     "CREATE INDEX jobs_by_owner ON jobs (owner, id);"
     "CREATE INDEX jobs_by_webhook ON jobs (" WEBHOOK ") WHERE " WEBHOOK " IS NOT NULL;",
-    "CREATE INDEX jobs_by_end ON jobs (state, finished);",
+    "CREATE INDEX jobs_by_end ON jobs (state, finished);"
+    "CREATE INDEX jobs_by_owner_and_state ON jobs (owner, state, id);",
 };
 enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };
 
@@ -307,25 +308,30 @@ int store_next_webhook(struct store *store, int64_t after_ms, int64_t *ret_ms, s
  * ?5 webhook_due. */
 static void query_text(const struct store_query *query, struct strbuf *ret)
 {
-    strbuf_add(ret, "SELECT document, revision FROM jobs WHERE 1");
-    if (query->states) {
-        strbuf_add(ret, " AND state IN (-1");
-        for (int i = 0; i < JOB_STATE_COUNT; i++)
-            if (query->states & 1u << i)
-                strbuf_addf(ret, ",%d", i);
-        strbuf_add(ret, ")");
+    const char *columns = "SELECT document, revision FROM jobs WHERE";
+    const char *owner = query->owner ? " AND owner = ?4" : "", *before = query->before ? " AND id < ?1" : "";
+    const char *order = query->oldest_first ? "ORDER BY id ASC" : "ORDER BY id DESC";
+    if (query->webhook_due_ms) {
+        strbuf_addf(ret, "%s " WEBHOOK " IS NOT NULL AND " WEBHOOK " <= ?5 ORDER BY " WEBHOOK " LIMIT ?3", columns);
+        return;
     }
-    if (query->owner)
-        strbuf_add(ret, " AND owner = ?4");
-    if (query->before)
-        strbuf_add(ret, " AND id < ?1");
+    if (!query->states) {
+        strbuf_addf(ret, "%s 1%s%s %s LIMIT ?3", columns, owner, before, order);
+        return;
+    }
+    /* One state after the other, each in the order of its index, of which no more is read than may be wanted. */
+    const char *finished = query->finished_before_ms ? " AND finished < ?2" : "", *separator = "";
     if (query->finished_before_ms)
-        strbuf_add(ret, " AND finished < ?2");
-    if (query->webhook_due_ms)
-        strbuf_add(ret, " AND " WEBHOOK " IS NOT NULL AND " WEBHOOK " <= ?5 ORDER BY " WEBHOOK);
-    else if (!query->finished_before_ms) /* whose order would mean to read them all before the first */
-        strbuf_addf(ret, " ORDER BY id %s", query->oldest_first ? "ASC" : "DESC");
-    strbuf_add(ret, " LIMIT ?3");
+        order = "";
+    strbuf_addf(ret, "%s id IN (", columns);
+    for (int i = 0; i < JOB_STATE_COUNT; i++) {
+        if (!(query->states & 1u << i))
+            continue;
+        strbuf_addf(ret, "%sSELECT * FROM (SELECT id FROM jobs WHERE state = %d%s%s%s %s LIMIT ?3)", separator, i,
+                    owner, before, finished, order);
+        separator = " UNION ALL ";
+    }
+    strbuf_addf(ret, ") %s LIMIT ?3", order);
 }
 
 /* Steps through the rows of a query with the lock held; what was read is in *records on failure too. */

@@ -44,9 +44,9 @@ struct store_query {
     unsigned states;            /* a set of 1u << JOB_…; 0: all */
     const char *owner;          /* only those of this one, or NULL */
     const char *before;         /* only ids less than this one, or NULL */
-    int64_t finished_before_ms; /* only those that finished before, in no order; or 0 */
-    int64_t webhook_due_ms;     /* only those whose webhook is to be called by then, the earliest first; or 0 */
-    bool oldest_first;          /* otherwise the newest first */
+    int64_t finished_before_ms; /* only those of `states` that finished before, in no order; or 0 */
+    int64_t webhook_due_ms; /* those whose webhook is to be called by then, the earliest first, and nothing else; or 0 */
+    bool oldest_first;      /* otherwise the newest first */
     size_t limit;
 };
 

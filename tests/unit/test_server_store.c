@@ -279,6 +279,55 @@ static void results_are_found_by_what_made_them(void **state)
     store_close(store);
 }
 
+/* Whether a list of these states and this owner, read in pages of two, has just the records that fit, in order. */
+static void check_pages(struct store *store, const struct job_record *all, size_t count, unsigned states,
+                        const char *owner, bool oldest_first)
+{
+    struct store_query query = {.states = states, .owner = owner, .oldest_first = oldest_first, .limit = 2};
+    struct job_record *page = NULL;
+    char last[TEXT_ID_SIZE] = "";
+    size_t length = 0, taken = 0;
+    for (size_t n = 0; n < count; n++) {
+        const struct job_record *record = &all[oldest_first ? n : count - 1 - n];
+        if ((states && !(states & 1u << record->state)) || (owner && strcmp(record->owner, owner) != 0))
+            continue;
+        if (taken == length) {
+            store_free_records(page, length);
+            query.before = *last && !oldest_first ? last : NULL;
+            query.limit = oldest_first ? count : 2; /* there are pages for the newest first only */
+            assert_int_equal(store_list(store, &query, &page, &length, NULL), 0);
+            assert_in_range(length, 1, query.limit);
+            taken = 0;
+        }
+        assert_string_equal(page[taken].id, record->id);
+        (void)snprintf(last, sizeof last, "%s", page[taken++].id);
+    }
+    assert_int_equal(taken, length);
+    store_free_records(page, length);
+}
+
+static void lists_of_several_states_are_in_order(void **state)
+{
+    (void)state;
+    static const char *const owners[] = {"alice", "bob", NULL};
+    enum { COUNT = 40 };
+    struct job_record all[COUNT];
+    struct store *store = open_store();
+    for (int i = 0; i < COUNT; i++) {
+        all[i] = make_record((enum job_state)(i * 7 % JOB_STATE_COUNT));
+        (void)snprintf(all[i].id, sizeof all[i].id, "01m89c4pk2hjc79pat2tg48j%02d",
+                       i); /* those of one millisecond are in random order */
+        (void)snprintf(all[i].owner, sizeof all[i].owner, "%s", owners[i * 5 % 3 == 0]);
+        assert_int_equal(store_create(store, &all[i], NULL), 0);
+    }
+    for (unsigned states = 0; states < 1u << JOB_STATE_COUNT; states++)
+        for (int i = 0; i < 6; i++)
+            check_pages(store, all, COUNT, states, owners[i % 3], i >= 3);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(store_remove(store, all[i].id, NULL), 0);
+    store_close(store);
+}
+
 static struct files *open_files(void)
 {
     struct files *files = NULL;
@@ -485,6 +534,7 @@ static void digests(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lists_of_several_states_are_in_order),
         cmocka_unit_test(records_survive_and_are_compared),
         cmocka_unit_test(the_owner_and_the_webhook_are_found),
         cmocka_unit_test(lists_are_filtered_and_in_order),
