@@ -149,10 +149,11 @@ class Daemon:
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open("/proc/%s/stat" % pid) as file:
-                    fields = file.read().rsplit(")", 1)[1].split()
+                    name, fields = file.read().rsplit(")", 1)
             except OSError:
                 continue
-            if fields[0] != "Z":
+            fields = fields.split()
+            if fields[0] != "Z" and not name.endswith("(h5ptd"):  # one that is not that program any more
                 children.setdefault(int(fields[1]), []).append(int(pid))
         return [pid for pid in children.get(self.process.pid, []) if pid in children or self.options.get("worker_runs") == 1]
 
