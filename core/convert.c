@@ -505,6 +505,12 @@ static int run_stages(struct conversion *c)
     return finish(c);
 }
 
+void convert_warm_up(void)
+{
+    (void)source_set_up(NULL);
+    digest_free(digest_new());
+}
+
 int convert_run(const struct convert_request *request, struct convert_result *ret, struct h5pt_error *err)
 {
     struct h5pt_error local = H5PT_ERROR_INIT;

@@ -91,6 +91,10 @@ struct convert_result {
  * same directory are gone. */
 int convert_run(const struct convert_request *request, struct convert_result *ret, struct h5pt_error *err);
 
+/* Has the libraries set up what they set up once in a process. For a process that forks for its conversions: each of them is
+ * spared that. */
+void convert_warm_up(void);
+
 /* "pt,py" into a set of formats; USAGE on an unknown name. */
 int convert_parse_formats(const char *text, unsigned *ret, struct h5pt_error *err);
 int convert_parse_parity(const char *text, enum convert_parity *ret, struct h5pt_error *err);

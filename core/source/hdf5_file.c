@@ -55,7 +55,7 @@ int hdf5_count_text(struct hdf5_file *file, const char *where, size_t length, st
 }
 
 /* Each of these is a setting of the process and may be repeated. */
-static int set_up_library(struct h5pt_error *err)
+int hdf5_set_up(struct h5pt_error *err)
 {
     static const char failed[] = "The HDF5 library cannot be set up";
     (void)H5dont_atexit(); /* a damaged file can make the library crash while it tidies up; nothing is written anyway */
@@ -126,7 +126,7 @@ int hdf5_open(struct hdf5_file *file, const struct source_bytes *bytes, const st
         .id = H5I_INVALID_HID, .driver = H5I_INVALID_HID, .bytes = *bytes, .limits = limits, .arena = arena};
     if (find_signature(&file->bytes, &file->base, err) < 0)
         return -1;
-    if (set_up_library(err) < 0 || open_file(file, err) < 0 || check_sizes(file, err) < 0) {
+    if (hdf5_set_up(err) < 0 || open_file(file, err) < 0 || check_sizes(file, err) < 0) {
         hdf5_release(file);
         return -1;
     }

@@ -29,6 +29,9 @@ struct hdf5_file {
     struct arena *arena;                /* borrowed; strings read from the file live there */
 };
 
+/* Sets the library up, as opening a file does. INTERNAL. */
+int hdf5_set_up(struct h5pt_error *err);
+
 /* Opens the file that `bytes` are (copied; what they point to is borrowed) into *file. On failure *file needs no release.
  * Errors: NOT_HDF5, H5_CORRUPT, IO, OUT_OF_MEMORY. */
 int hdf5_open(struct hdf5_file *file, const struct source_bytes *bytes, const struct source_limits *limits,

@@ -169,6 +169,11 @@ static int open_bytes(struct source *s, int fd, struct h5pt_error *err)
     return hdf5_open(&s->file, &bytes, &s->limits, s->arena, err) < 0 ? -1 : read_structure(s, err);
 }
 
+int source_set_up(struct h5pt_error *err)
+{
+    return hdf5_set_up(err);
+}
+
 int source_open(int fd, const struct source_limits *limits, struct source **ret, struct h5pt_error *err)
 {
     struct source *s = calloc(1, sizeof *s);

@@ -75,6 +75,9 @@ struct source_layer {
 
 struct source;
 
+/* What opening the first file takes time for, done before. INTERNAL, as source_open would say it, too. */
+int source_set_up(struct h5pt_error *err);
+
 /* Opens the file behind `fd` (a regular file, read-only; borrowed, must stay open as long as the source). Checks the whole
  * structure that names lead to, reads no tensor. `limits` NULL: the default ones. On success *ret is owned by the caller.
  * Errors: NOT_HDF5, H5_*, NOT_KERAS, UNSUPPORTED_FORMAT (Keras 0.x), ARCHIVE_CORRUPT, IO,

@@ -245,16 +245,16 @@ static int start(struct child *child, struct h5pt_error *err)
     if (pipe2(status, O_CLOEXEC))
         return h5pt_fail_errno(err, H5PT_INTERNAL, "worker", "Making a pipe failed");
     (void)fcntl(status[0], F_SETFL, O_NONBLOCK);
-    const int fds[WORKER_PASSED_FDS] = {
-        [WORKER_INPUT_FD - WORKER_INPUT_FD] = request->inputs[FILES_MODEL],
-        [WORKER_OUTPUT_FD - WORKER_INPUT_FD] = request->output_dir,
-        [WORKER_STATUS_FD - WORKER_INPUT_FD] = status[1],
-        [WORKER_ARCHITECTURE_FD - WORKER_INPUT_FD] = request->inputs[FILES_ARCHITECTURE],
-        [WORKER_REFERENCE_FD - WORKER_INPUT_FD] = request->inputs[FILES_REFERENCE],
+    const int fds[WORKER_FD_COUNT] = {
+        [WORKER_INPUT_FD] = request->inputs[FILES_MODEL],
+        [WORKER_OUTPUT_FD] = request->output_dir,
+        [WORKER_STATUS_FD] = status[1],
+        [WORKER_ARCHITECTURE_FD] = request->inputs[FILES_ARCHITECTURE],
+        [WORKER_REFERENCE_FD] = request->inputs[FILES_REFERENCE],
     };
     build_arguments(request, &arguments);
     child->status = status[0];
-    int result = fork_server_send(child->server, arguments.list, fds, err);
+    int result = fork_server_send(child->server, arguments.list, fds + WORKER_INPUT_FD, err);
     (void)close(status[1]);
     return result;
 }

@@ -120,13 +120,13 @@ static size_t join(char *const arguments[], char ret[WORKER_REQUEST_SIZE])
     return length;
 }
 
-static int send_run(const struct fork_server *server, char *text, size_t length, const int fds[WORKER_PASSED_FDS])
+static int send_run(const struct fork_server *server, const char *text, size_t length, const int fds[WORKER_PASSED_FDS])
 {
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(int) * WORKER_PASSED_FDS)];
     } control = {0};
-    struct iovec part = {.iov_base = text, .iov_len = length};
+    struct iovec part = {.iov_base = (char *)text, .iov_len = length};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
@@ -137,7 +137,7 @@ static int send_run(const struct fork_server *server, char *text, size_t length,
     return sendmsg(server->socket, &message, MSG_NOSIGNAL) == (ssize_t)length ? 0 : -1;
 }
 
-static int send_or_start(struct fork_server *server, char *text, size_t length, const int fds[WORKER_PASSED_FDS],
+static int send_or_start(struct fork_server *server, const char *text, size_t length, const int fds[WORKER_PASSED_FDS],
                          struct h5pt_error *err)
 {
     if (server->pid && send_run(server, text, length, fds) == 0)

@@ -40,8 +40,8 @@ static const char *const migrations[] = {
     "CREATE INDEX jobs_by_content ON jobs (content);"
     "CREATE INDEX jobs_by_owner ON jobs (owner, id);"
     "CREATE INDEX jobs_by_webhook ON jobs (" WEBHOOK ") WHERE " WEBHOOK " IS NOT NULL;",
-    "CREATE INDEX jobs_by_end ON jobs (state, finished);"
-    "CREATE INDEX jobs_by_owner_and_state ON jobs (owner, state, id);",
+    ("CREATE INDEX jobs_by_end ON jobs (state, finished);"
+     "CREATE INDEX jobs_by_owner_and_state ON jobs (owner, state, id);"),
 };
 enum { SCHEMA_VERSION = sizeof migrations / sizeof *migrations };
 

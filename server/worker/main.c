@@ -4,7 +4,6 @@
 #include <cblas.h>
 #include <errno.h>
 #include <getopt.h>
-#include <hdf5.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 #include "worker/sandbox.h"
 #include "worker/serve.h"
 #include "worker/status.h"
-#include "write/digest.h"
 
 struct options {
     unsigned formats;
@@ -115,9 +113,7 @@ static void warm_up(void)
     static float a[N * N], c[N * N];
     openblas_set_num_threads(1);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, N, N, N, 1, a, N, a, N, 0, c, N);
-    (void)H5dont_atexit();
-    (void)H5open();
-    digest_free(digest_new());
+    convert_warm_up();
     tzset();
 }
 
