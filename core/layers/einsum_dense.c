@@ -2,6 +2,7 @@
 /* EinsumDense: an einsum of the input and a kernel, "abc,cd->abd", plus a bias over some axes of the result. Axes that "..."
  * stands for get letters of their own when the rank of the input is known. */
 #include <cblas.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "layers/activation.h"
@@ -103,14 +104,11 @@ struct equation {
 };
 
 /* Lays `elided` where the ellipsis of `letters` is. */
-static void expand_term(const struct einsum_dense_config *c, const char *letters, const char *elided, char *ret)
+static void expand_term(const struct einsum_dense_config *c, const char *letters, const char *elided,
+                        char ret[LETTERS_SIZE])
 {
-    *ret = '\0';
-    if (c->ellipsis == ELLIPSIS_FRONT)
-        strcat(ret, elided);
-    strcat(ret, letters);
-    if (c->ellipsis == ELLIPSIS_BACK)
-        strcat(ret, elided);
+    (void)snprintf(ret, LETTERS_SIZE, "%s%s%s", c->ellipsis == ELLIPSIS_FRONT ? elided : "", letters,
+                   c->ellipsis == ELLIPSIS_BACK ? elided : "");
 }
 
 /* False when the equation does not fit the rank, or does not keep the batch in front. */
@@ -299,8 +297,8 @@ static int einsum(const struct layer_run *run, const struct equation *e)
         goto out;
     multiply(product(r.lone, e->input, run->inputs[0]), product(r.shared, e->input, run->inputs[0]), sizes, x->data,
              kernel->data, y->data);
-    char order[3 * LETTERS_SIZE] = "";
-    strcat(strcat(strcat(order, r.shared), r.kept), r.made);
+    char order[3 * LETTERS_SIZE];
+    (void)snprintf(order, sizeof order, "%s%s%s", r.shared, r.kept, r.made);
     result = arrange(y, order, (const char *const[]){e->output, "", "", ""});
     if (!result)
         goto out;
