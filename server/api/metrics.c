@@ -2,6 +2,8 @@
 /* GET /metrics: what was counted, and what is measured now. */
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,14 +43,13 @@ static void measure_health(const struct service *service)
 /* The second number of /proc/self/statm is in pages. */
 static double resident_bytes(void)
 {
-    unsigned long size = 0, resident = 0;
+    char line[256] = "";
     FILE *file = fopen("/proc/self/statm", "re");
     if (!file)
         return 0;
-    if (fscanf(file, "%lu %lu", &size, &resident) != 2)
-        resident = 0;
+    const char *second = fgets(line, sizeof line, file) ? strchr(line, ' ') : NULL;
     (void)fclose(file);
-    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+    return second ? (double)strtoul(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static double open_descriptors(void)

@@ -26,11 +26,10 @@ static const double bounds[][MAX_BUCKETS] = {
 
 static const struct row {
     enum kind kind;
-    const char *name, *labels;
     enum buckets buckets;
-    const char *help;
+    const char *name, *labels, *help;
 } rows[] = {
-#define METRIC(kind, id, labels, buckets, help) {kind, "h5pt_" #id, labels, buckets, help},
+#define METRIC(kind, id, labels, buckets, help) {kind, buckets, "h5pt_" #id, labels, help},
 #include "metrics/metrics.def"
 #undef METRIC
 };
