@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/size.h"
+#include "cpus.h"
 
 enum type { TYPE_TEXT, TYPE_CHOICE, TYPE_COUNT, TYPE_SIZE, TYPE_DURATION };
 
@@ -272,10 +273,8 @@ static bool uses_settings(enum config_action action)
 /* Settings whose default depends on where the daemon runs. */
 static int fill_in(struct config *config, struct h5pt_error *err)
 {
-    if (config->workers == 0) {
-        long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-        config->workers = cpus > 0 ? (uint64_t)cpus : 1;
-    }
+    if (config->workers == 0)
+        config->workers = cpus_available();
     if (*config->data_dir)
         return 0;
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* server/config.c: quantities. Flags, environment and messages are tested on the program, in tests/blackbox. */
+/* server/config.c: quantities; server/cpus.c. Flags, environment and messages are tested on the program, in tests/blackbox. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,7 +7,12 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
 #include "config.h"
+#include "cpus.h"
 
 static void sizes(void **state)
 {
@@ -55,8 +60,50 @@ static void durations(void **state)
         assert_false(config_parse_duration(bad[i], &value));
 }
 
+static void put_quota(const char *root, const char *group, const char *text)
+{
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s%s", root, group);
+    assert_true(mkdir(path, 0700) == 0 || !*group);
+    (void)snprintf(path, sizeof path, "%s%s/cpu.max", root, group);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    (void)fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void quotas_of_control_groups(void **state)
+{
+    (void)state;
+    char root[] = "/tmp/h5pt-test-cpus-XXXXXX", command[64];
+    assert_non_null(mkdtemp(root));
+    put_quota(root, "/pod", "350000 100000\n");
+    put_quota(root, "/pod/app", "max 100000\n");
+    put_quota(root, "/pod/half", "50000 100000\n");
+    put_quota(root, "/other", "nonsense");
+    const struct {
+        const char *groups;
+        uint64_t cpus;
+    } cases[] = {
+        {"0::/pod/app\n", 4},       {"12:cpu,cpuacct:/x\n0::/pod/half\n", 1},
+        {"0::/pod/gone/deeper", 4}, {"0::/other\n", UINT64_MAX},
+        {"0::/\n", UINT64_MAX},     {"12:cpu,cpuacct:/pod/half\n", UINT64_MAX},
+        {"", UINT64_MAX},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_true(cpus_of_quotas(root, cases[i].groups) == cases[i].cpus);
+    put_quota(root, "", "200000 100000\n"); /* as a container sees its own */
+    assert_true(cpus_of_quotas(root, "0::/\n") == 2);
+    assert_true(cpus_of_quotas(root, "0::/pod/app\n") == 2);
+    assert_true(cpus_of_quotas(root, "0::/docker/0123\n") == 2);
+    assert_true(cpus_available() >= 1);
+    (void)snprintf(command, sizeof command, "rm -rf -- %s", root);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(durations)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(sizes), cmocka_unit_test(durations),
+                                       cmocka_unit_test(quotas_of_control_groups)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
