@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 
 import pytest
 from conftest import program, until
@@ -124,7 +123,8 @@ def test_the_files_of_an_input_are_used_again_and_empty(start_daemon, model):
 def test_requests_that_are_none_are_answered_so(tmp_path):
     """The worker by itself: what the daemon never sends does not end it, and the end of the socket does."""
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    worker = subprocess.Popen([program("h5pt-worker")], stdin=subprocess.DEVNULL, close_fds=False, preexec_fn=lambda: os.dup2(its.fileno(), 8))
+    places = [(os.POSIX_SPAWN_DUP2, its.fileno(), 8)] + [(os.POSIX_SPAWN_CLOSE, fd) for fd in range(3, 8)]
+    worker = os.posix_spawn(program("h5pt-worker"), ["h5pt-worker"], {}, file_actions=places)
     its.close()
     ours.settimeout(60)
     null = os.open("/dev/null", os.O_RDWR)
@@ -138,5 +138,5 @@ def test_requests_that_are_none_are_answered_so(tmp_path):
         assert ask(text, fds)[0] == errno.EBADMSG
     assert ask(b"--sandbox\0off\0--describe\0", 5) == (0, 0)
     ours.close()
-    assert worker.wait(60) == 0
+    assert os.waitpid(worker, 0)[1] == 0
     os.close(null)
