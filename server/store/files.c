@@ -17,7 +17,7 @@
 #include "store/spares.h"
 
 struct files {
-    int lock, tmp, inputs, outputs, spare;
+    int lock, tmp, inputs, outputs;
     uint64_t reserve;
     _Atomic uint64_t claimed;
     struct spares spares;
@@ -103,8 +103,10 @@ static int open_rooms(struct files *files, int data, struct h5pt_error *err)
     const struct {
         const char *name;
         int *fd;
-    } rooms[] = {
-        {"tmp", &files->tmp}, {"inputs", &files->inputs}, {"outputs", &files->outputs}, {"spare", &files->spare}};
+    } rooms[] = {{"tmp", &files->tmp},
+                 {"inputs", &files->inputs},
+                 {"outputs", &files->outputs},
+                 {"spare", &files->spares.directory}};
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++) {
         if (mkdirat(data, rooms[i].name, 0700) && errno != EEXIST)
             return fail(err, "Making a directory");
@@ -122,14 +124,13 @@ int files_open(const char *data_dir, uint64_t reserve, struct files **ret, struc
     struct files *files = malloc(sizeof *files);
     if (!files)
         return h5pt_fail_memory(err);
-    *files = (struct files){.lock = -1, .tmp = -1, .inputs = -1, .outputs = -1, .spare = -1, .reserve = reserve};
-    spares_init(&files->spares, -1);
+    *files = (struct files){.lock = -1, .tmp = -1, .inputs = -1, .outputs = -1, .reserve = reserve};
+    spares_init(&files->spares);
     int result = -1, data = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (data < 0)
         (void)fail(err, "Opening the data directory");
     else if (!take_lock(files, data, err) && !open_rooms(files, data, err))
         result = 0;
-    files->spares.directory = files->spare;
     if (data >= 0)
         (void)close(data);
     if (result) {
@@ -137,7 +138,7 @@ int files_open(const char *data_dir, uint64_t reserve, struct files **ret, struc
         return -1;
     }
     sweep(files->tmp, NULL, NULL, false);
-    sweep(files->spare, NULL, NULL, false);
+    sweep(files->spares.directory, NULL, NULL, false);
     *ret = files;
     return 0;
 }
@@ -146,11 +147,11 @@ void files_close(struct files *files)
 {
     if (!files)
         return;
-    spares_release(&files->spares);
-    const int fds[] = {files->tmp, files->inputs, files->outputs, files->spare, files->lock};
+    const int fds[] = {files->tmp, files->inputs, files->outputs, files->lock};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         if (fds[i] >= 0)
             (void)close(fds[i]);
+    spares_release(&files->spares);
     free(files);
 }
 
@@ -192,13 +193,25 @@ int files_new_upload(struct files *files, struct files_draft *ret, struct h5pt_e
     return 0;
 }
 
+/* A part that is new: the file that a spare directory has for a model, if it is empty, or one that is made. */
+static int open_new_part(int directory, enum files_part part)
+{
+    const int exclusive = part == FILES_MODEL ? 0 : O_EXCL;
+    int fd = openat(directory, files_part_name(part), O_RDWR | O_CREAT | exclusive | O_NOFOLLOW | O_CLOEXEC, 0600);
+    struct stat status;
+    if (fd >= 0 && (fstat(fd, &status) || status.st_size > 0)) {
+        (void)close(fd);
+        errno = EEXIST;
+        return -1;
+    }
+    return fd;
+}
+
 int files_new_part(struct files *files, const struct files_draft *draft, enum files_part part, int *ret_fd,
                    struct h5pt_error *err)
 {
     int directory = open_directory(files->tmp, draft->name);
-    int fd = directory < 0
-                 ? -1
-                 : openat(directory, files_part_name(part), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = directory < 0 ? -1 : open_new_part(directory, part);
     if (fd < 0)
         (void)fail(err, "Making a file for the upload");
     else

@@ -8,14 +8,16 @@
 
 #include "store/files.h"
 
-void spares_init(struct spares *spares, int directory)
+void spares_init(struct spares *spares)
 {
-    *spares = (struct spares){.directory = directory};
+    *spares = (struct spares){.directory = -1};
     (void)pthread_mutex_init(&spares->lock, NULL);
 }
 
 void spares_release(struct spares *spares)
 {
+    if (spares->directory >= 0)
+        (void)close(spares->directory);
     (void)pthread_mutex_destroy(&spares->lock);
 }
 
@@ -33,13 +35,8 @@ static bool empty(int directory)
 
 bool spares_keep(struct spares *spares, int from, const char *name)
 {
-    if (strlen(name) >= TEXT_ID_SIZE)
-        return false;
-    (void)pthread_mutex_lock(&spares->lock);
-    const bool room = spares->count < SPARES_MAX;
-    (void)pthread_mutex_unlock(&spares->lock);
-    const int fd = room ? openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-    bool kept = fd >= 0 && empty(fd);
+    const int fd = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool kept = fd >= 0 && strlen(name) < TEXT_ID_SIZE && empty(fd);
     if (fd >= 0)
         (void)close(fd);
     (void)pthread_mutex_lock(&spares->lock);

@@ -14,16 +14,16 @@
 enum { SPARES_MAX = 64 };
 
 struct spares {
-    int directory; /* where they are kept; borrowed */
+    int directory; /* where they are kept, of the owner's making; -1: none */
     pthread_mutex_t lock;
     size_t count;
     char names[SPARES_MAX][TEXT_ID_SIZE];
 };
 
-void spares_init(struct spares *spares, int directory);
-void spares_release(struct spares *spares);
+void spares_init(struct spares *spares);
+void spares_release(struct spares *spares); /* closes the directory */
 
-/* Empties the directory `name` in `from` and keeps it. False when it is not kept: then it is as it was, or has lost files. */
+/* Empties the directory `name` in `from` and keeps it. False when it is not kept; it has lost files all the same. */
 bool spares_keep(struct spares *spares, int from, const char *name);
 /* Moves one to `to`, under this name. False when there is none. */
 bool spares_take(struct spares *spares, int to, const char *name);

@@ -369,6 +369,7 @@ static void uploads_are_kept_or_swept(void **state)
     assert_int_equal(files_new_part(files, &kept, FILES_MODEL, &fd, NULL), 0);
     assert_int_equal(write(fd, "x", 1), 1);
     (void)close(fd);
+    assert_int_equal(files_new_part(files, &kept, FILES_MODEL, &fd, NULL), -1); /* it is there already */
     assert_int_equal(files_new_part(files, &kept, FILES_REFERENCE, &fd, NULL), 0);
     (void)close(fd);
     assert_int_equal(files_keep_upload(files, &kept, id, NULL), 0);
