@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The small files that settings name: keys, certificates, secrets. */
+/* Small files: those that settings name (keys, certificates, secrets), and what the kernel tells. */
 #ifndef H5PT_SERVER_READ_FILE_H
 #define H5PT_SERVER_READ_FILE_H
 

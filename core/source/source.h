@@ -75,7 +75,7 @@ struct source_layer {
 
 struct source;
 
-/* What opening the first file takes time for, done before. INTERNAL, as source_open would say it, too. */
+/* Sets up the library that reads the files, as the first source_open would. INTERNAL. */
 int source_set_up(struct h5pt_error *err);
 
 /* Opens the file behind `fd` (a regular file, read-only; borrowed, must stay open as long as the source). Checks the whole

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GET /metrics: what was counted, and what is measured now. */
 #include <dirent.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -10,6 +9,7 @@
 
 #include "api/api.h"
 #include "http/respond.h"
+#include "read_file.h"
 
 static void set(struct metrics *metrics, enum metric metric, double value)
 {
@@ -43,13 +43,12 @@ static void measure_health(const struct service *service)
 /* The second number of /proc/self/statm is in pages. */
 static double resident_bytes(void)
 {
-    char line[256] = "";
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (!file)
-        return 0;
-    const char *second = fgets(line, sizeof line, file) ? strchr(line, ' ') : NULL;
-    (void)fclose(file);
-    return second ? (double)strtoul(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE) : 0;
+    struct strbuf text = STRBUF_INIT;
+    (void)read_file("/proc/self/statm", "size of the process", &text, NULL);
+    const char *second = strchr(strbuf_text(&text), ' ');
+    const double pages = second ? (double)strtoul(second, NULL, 10) : 0;
+    strbuf_release(&text);
+    return pages * (double)sysconf(_SC_PAGESIZE);
 }
 
 static double open_descriptors(void)

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 void fork_server_init(struct fork_server *server, const char *program)
@@ -122,10 +121,7 @@ static size_t join(char *const arguments[], char ret[WORKER_REQUEST_SIZE])
 
 static int send_run(const struct fork_server *server, const char *text, size_t length, const int fds[WORKER_PASSED_FDS])
 {
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int) * WORKER_PASSED_FDS)];
-    } control = {0};
+    union worker_control control = {0};
     struct iovec part = {.iov_base = (char *)text, .iov_len = length};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};

@@ -27,7 +27,6 @@ struct job {
     uint64_t ticket;   /* one more than that of the job before, in the order in which they came into the queue */
     bool abandoned;    /* canceled, or an inspection that nobody waits for */
     int stop;          /* eventfd of the runner while it runs, or -1 */
-    struct fork_server *server; /* of the runner while it runs, who alone looks at it */
     struct job_record record;
     char stage[32];
     double progress;

@@ -23,12 +23,12 @@ static void note_progress(void *context, const char *stage, double fraction)
 }
 
 /* One run of the worker. `output` is -1 for a dry run. */
-static int run_worker(struct job *job, const struct job_record *record, int output, struct child_result *ret,
-                      struct h5pt_error *err)
+static int run_worker(struct job *job, struct fork_server *server, const struct job_record *record, int output,
+                      struct child_result *ret, struct h5pt_error *err)
 {
     struct files *files = job->jobs->files;
     struct child_request request = {
-        .server = job->server,
+        .server = server,
         .config = job->jobs->config,
         .output_dir = output,
         .options = &record->options,
@@ -161,7 +161,7 @@ static bool copy_record(struct job *job, struct job_record *ret)
 }
 
 /* Runs a job once. False when it is to run again at once. */
-static bool run_once(struct job *job, struct h5pt_error *err)
+static bool run_once(struct job *job, struct fork_server *server, struct h5pt_error *err)
 {
     struct jobs *jobs = job->jobs;
     struct job_record next;
@@ -173,7 +173,7 @@ static bool run_once(struct job *job, struct h5pt_error *err)
     bool again = false;
     if (!job->transient && files_new_output(jobs->files, &draft, &output, err))
         outcome_of_error(&next, err);
-    else if (run_worker(job, &next, output, &result, err))
+    else if (run_worker(job, server, &next, output, &result, err))
         outcome_of_error(&next, err);
     else
         again = take_result(job, &next, &draft, &result);
@@ -222,7 +222,7 @@ static void clean_up(struct job *job)
     job_record_release(&stored);
 }
 
-static void run_job(struct job *job)
+static void run_job(struct job *job, struct fork_server *server)
 {
     struct h5pt_error err = H5PT_ERROR_INIT;
     struct job_record next;
@@ -230,7 +230,7 @@ static void run_job(struct job *job)
         next.state = JOB_RUNNING;
         next.started_ms = text_now_ms();
         if (!jobs_publish(job, &next, STORE_LAZY, &err))
-            while (!run_once(job, &err))
+            while (!run_once(job, server, &err))
                 ;
     }
     if (err.code != H5PT_OK && err.code != H5PT_CONFLICT)
@@ -260,7 +260,7 @@ void jobs_give_up(struct job *job, const struct h5pt_error *why)
 }
 
 /* The next job, in the hands of this runner; NULL when draining. */
-static struct job *take_job(struct jobs *jobs, int stop, struct fork_server *server)
+static struct job *take_job(struct jobs *jobs, int stop)
 {
     jobs_lock(jobs);
     while (!jobs->draining && TAILQ_EMPTY(&jobs->queue))
@@ -270,7 +270,6 @@ static struct job *take_job(struct jobs *jobs, int stop, struct fork_server *ser
         jobs_dequeue(job);
         TAILQ_INSERT_TAIL(&jobs->running, job, links);
         job->stop = stop;
-        job->server = server;
         jobs->running_count++;
     }
     jobs_unlock(jobs);
@@ -288,7 +287,6 @@ static void put_back(struct job *job, int64_t run_ms)
     while (read(job->stop, &count, sizeof count) > 0)
         ;
     job->stop = -1;
-    job->server = NULL;
     jobs_put(job);
     if (--jobs->running_count == 0)
         (void)pthread_cond_broadcast(&jobs->idle);
@@ -305,9 +303,9 @@ void *jobs_run(void *context)
     }
     struct fork_server server;
     fork_server_init(&server, jobs->worker->program);
-    for (struct job *job; (job = take_job(jobs, stop, &server));) {
+    for (struct job *job; (job = take_job(jobs, stop));) {
         const int64_t started = text_clock_ms();
-        run_job(job);
+        run_job(job, &server);
         put_back(job, text_clock_ms() - started);
     }
     fork_server_stop(&server);

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static void close_passed(const int *fds, size_t count)
@@ -50,10 +49,7 @@ static bool split(const char *program, size_t length, struct worker_run *run)
 /* Waits for a request. 0 with its descriptors in their places; else the errno of what is wrong, or -1: there is no one any more. */
 static int receive(const char *program, struct worker_run *run)
 {
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int) * WORKER_PASSED_FDS)];
-    } control;
+    union worker_control control;
     struct iovec text = {.iov_base = run->text, .iov_len = sizeof run->text};
     struct msghdr message = {
         .msg_iov = &text, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "worker/status.h"
@@ -22,6 +23,12 @@ enum {
     WORKER_PASSED_FDS = WORKER_FD_COUNT - WORKER_INPUT_FD,
     WORKER_REQUEST_SIZE = 4096,
     WORKER_ARGUMENTS_MAX = 64,
+};
+
+/* What goes with a request: its descriptors. */
+union worker_control {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int) * WORKER_PASSED_FDS)];
 };
 
 struct worker_end {

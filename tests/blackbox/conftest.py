@@ -2,6 +2,7 @@
 """A real h5ptd for the tests: started from $H5PT_BUILD_DIR on free ports, with a data directory of its own.
 
 Every answer that a test gets is checked against api/openapi.yaml on the way (contract.py)."""
+import glob
 import json
 import os
 import signal
@@ -59,6 +60,28 @@ class Key(str):
     @property
     def header(self):
         return {"Authorization": "Bearer " + self}
+
+
+def process_name(pid):
+    """None when it is gone, or only waits to be seen off."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            name, fields = file.read().split("(", 1)[1].rsplit(")", 1)
+    except OSError:
+        return None
+    return name if fields.split()[0] != "Z" else None
+
+
+def children(pid):
+    """Process ids of the children of all its threads."""
+    found = []
+    for path in glob.glob("/proc/%d/task/*/children" % pid):
+        try:
+            with open(path) as file:
+                found += map(int, file.read().split())
+        except OSError:  # the thread has ended
+            pass
+    return [child for child in found if process_name(child)]
 
 
 class Daemon:
@@ -143,19 +166,13 @@ class Daemon:
     def files(self, room):
         return sorted(os.listdir(os.path.join(self.data_dir, room)))
 
+    def loaded(self):
+        """Process ids of the loaded workers, whether they have a conversion or not."""
+        return [pid for pid in children(self.process.pid) if process_name(pid) not in (None, "h5ptd")]  # that is not yet another program
+
     def workers(self):
-        """Process ids of the workers that have a conversion: children of the daemon that have a child, or were started for one."""
-        children = {}
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open("/proc/%s/stat" % pid) as file:
-                    name, fields = file.read().rsplit(")", 1)
-            except OSError:
-                continue
-            fields = fields.split()
-            if fields[0] != "Z" and not name.endswith("(h5ptd"):  # one that is not that program any more
-                children.setdefault(int(fields[1]), []).append(int(pid))
-        return [pid for pid in children.get(self.process.pid, []) if pid in children or self.options.get("worker_runs") == 1]
+        """Process ids of the workers that have a conversion: those that have a child, or were started for one."""
+        return [pid for pid in self.loaded() if self.options.get("worker_runs") == 1 or children(pid)]
 
     def sanitized(self):
         """Whether it was built with a sanitizer, which takes memory as it likes."""
@@ -165,7 +182,7 @@ class Daemon:
 
     def conversions(self):
         """Process ids of the processes that convert."""
-        return [int(pid) for worker in self.workers() for pid in open("/proc/%d/task/%d/children" % (worker, worker)).read().split()]
+        return [pid for worker in self.loaded() for pid in children(worker)]
 
 
 @pytest.fixture

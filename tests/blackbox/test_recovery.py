@@ -153,7 +153,7 @@ def test_a_second_signal_ends_it_now(start_daemon, gate, model):
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(daemon.post, "/v1/convert", model)
         inspection = pool.submit(daemon.post, "/v1/inspect", model)
-        until(daemon.workers, "the worker runs")
+        until(lambda: daemon.workers() and daemon.unfinished() == 1, "the worker runs, and the conversion is accepted")
         daemon.process.send_signal(signal.SIGTERM)
         until(lambda: daemon.get("/readyz").status_code == 503, "it drains")
         daemon.process.send_signal(signal.SIGTERM)

@@ -7,17 +7,9 @@ import socket
 import struct
 
 import pytest
-from conftest import program, until
+from conftest import process_name, program, until
 from test_conversions import create
 from test_faults import large_model
-
-
-def waiting(daemon):
-    """Process ids of the loaded workers, whether they have a conversion or not."""
-    with open("/proc/%d/status" % daemon.process.pid) as file:
-        assert "h5ptd" in file.read()
-    tasks = os.listdir("/proc/%d/task" % daemon.process.pid)
-    return [int(pid) for task in tasks for pid in open("/proc/%d/task/%s/children" % (daemon.process.pid, task)).read().split()]
 
 
 def convert(daemon, model):
@@ -42,7 +34,7 @@ def test_a_worker_serves_many_conversions_and_then_is_replaced(start_daemon, mod
     seen = []
     for _ in range(7):
         convert(daemon, model)
-        seen.append(waiting(daemon))
+        seen.append(daemon.loaded())
     assert seen[0] == seen[1] and len(seen[0]) == 1
     assert seen[2] == seen[5] == []  # its share is done, and the next one is loaded for the next conversion
     assert seen[3] == seen[4] and len(set(map(tuple, seen))) == 4
@@ -51,23 +43,23 @@ def test_a_worker_serves_many_conversions_and_then_is_replaced(start_daemon, mod
 def test_a_worker_that_dies_while_it_waits_costs_no_attempt(start_daemon, model):
     daemon = start_daemon(workers=1)
     convert(daemon, model)
-    (worker,) = waiting(daemon)
+    (worker,) = daemon.loaded()
     os.kill(worker, signal.SIGKILL)
-    until(lambda: open("/proc/%d/stat" % worker).read().rsplit(")", 1)[1].split()[0] == "Z", "it is dead")
+    until(lambda: process_name(worker) is None, "it is dead")
     assert convert(daemon, model)["attempts"] == 1
-    assert waiting(daemon) != [worker]
+    assert daemon.loaded() != [worker]
 
 
 def test_a_conversion_that_dies_is_tried_again_by_a_new_worker(start_daemon, slow_model):
     daemon = start_daemon(workers=1)
     job_id = create(daemon, slow_model)
     (conversion,) = until(daemon.conversions, "it converts")
-    (worker,) = waiting(daemon)
+    (worker,) = daemon.loaded()
     os.kill(conversion, signal.SIGKILL)
     gone(worker)
     job = daemon.wait_for(job_id, "succeeded", "failed")
     assert (job["state"], job["attempts"]) == ("succeeded", 2)
-    assert waiting(daemon) != [worker]
+    assert daemon.loaded() != [worker]
 
 
 @pytest.mark.parametrize("which", ["worker", "conversion"])
@@ -75,7 +67,7 @@ def test_one_that_stands_still_is_ended_with_all_of_it(start_daemon, slow_model,
     daemon = start_daemon(workers=1, wall_time="3s")
     job_id = create(daemon, slow_model)
     (conversion,) = until(daemon.conversions, "it converts")
-    (worker,) = waiting(daemon)
+    (worker,) = daemon.loaded()
     os.kill(conversion if which == "conversion" else worker, signal.SIGSTOP)
     if which == "worker":
         os.kill(conversion, signal.SIGSTOP)
@@ -99,7 +91,7 @@ def test_all_of_them_die_with_the_daemon(start_daemon, slow_model):
     daemon = start_daemon(workers=1)
     job_id = create(daemon, slow_model)
     (conversion,) = until(daemon.conversions, "it converts")
-    (worker,) = waiting(daemon)
+    (worker,) = daemon.loaded()
     daemon.kill()
     gone(worker)
     gone(conversion)
